@@ -1,0 +1,184 @@
+"""What `--code FILE` defines: the classes of a training script, without its training."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, TracebackType
+
+from bnlint.errors import InputError
+
+_MISSING = object()
+_NOT_RUN = (
+    "only imports, classes, functions and constants of the file are run: move what a class needs into one of these"
+)
+
+
+def definitions(path: Path) -> dict[str, type]:
+    """Return the classes that a Python file defines, and never run its training code.
+
+    Of the file's top level only this is executed: imports (also inside `try`), classes, functions, and assignments of
+    literal constants or of dotted names (`Norm = nn.BatchNorm2d`). Calls, loops, `if` blocks and everything else are
+    left out, so what the imported modules and the class bodies do is all that happens. Imports see the file's own
+    folder first, as they do when Python runs the file. Functions keep the real file and line numbers, for tracebacks
+    and for `inspect.getsource`; the module itself, named after the file's stem, does not stay in `sys.modules`.
+
+    Args:
+        path: The file that the user named.
+
+    Returns:
+        The classes by name, those that are defined in the file and not merely imported by it.
+
+    Raises:
+        InputError: The file is missing, is not Python, or one of its definitions fails.
+    """
+    if path.suffix == ".ipynb":
+        raise InputError(
+            "a notebook is not a Python file", where=str(path), hint=f"jupyter nbconvert --to script {path}"
+        )
+    file = path.resolve()
+    module = ModuleType(_free_name(file.stem))
+    module.__file__ = str(file)
+    tree = _parse(path)
+    tree.body = [statement for statement in tree.body if _defines(statement)]
+    try:
+        with _registered(module), _importable(file.parent):
+            exec(compile(tree, str(file), "exec", dont_inherit=True), module.__dict__)
+    except (Exception, SystemExit) as error:
+        raise _failure(path, file, error) from error
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    }
+
+
+@contextmanager
+def standing_in(names: Mapping[str, type]) -> Iterator[None]:
+    """Let classes be found, and pickled, under the dotted names that a checkpoint has for them.
+
+    Args:
+        names: The class for each name, such as `__main__.Net`.
+    """
+    homes = {cls: cls.__module__ for cls in names.values()}
+    added: list[str] = []
+    replaced: list[tuple[ModuleType, str, object]] = []
+    try:
+        for name, cls in names.items():
+            module_name, _, attribute = name.rpartition(".")
+            for parent in _with_parents(module_name):
+                if parent not in sys.modules:
+                    sys.modules[parent] = ModuleType(parent)
+                    added.append(parent)
+            module = sys.modules[module_name]
+            replaced.append((module, attribute, vars(module).get(attribute, _MISSING)))
+            setattr(module, attribute, cls)
+            cls.__module__ = module_name
+        yield
+    finally:
+        for module, attribute, before in reversed(replaced):
+            if before is _MISSING:
+                delattr(module, attribute)
+            else:
+                setattr(module, attribute, before)
+        for parent in added:
+            del sys.modules[parent]
+        for cls, home in homes.items():
+            cls.__module__ = home
+
+
+def _with_parents(module: str) -> Iterator[str]:
+    # Python's pickler imports the outermost package of a class that it writes.
+    parts = module.split(".")
+    return (".".join(parts[: count + 1]) for count in range(len(parts)))
+
+
+def _parse(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except OSError as error:
+        raise InputError(f"cannot read the code: {error.strerror}", where=str(path)) from error
+    except SyntaxError as error:
+        where = f"{path}:{error.lineno}" if error.lineno else str(path)
+        raise InputError(f"not valid Python: {error.msg}", where=where) from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise InputError(f"not valid Python: {error}", where=str(path)) from error
+
+
+def _defines(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Import() | ast.ImportFrom() | ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Pass():
+            return True
+        case ast.Assign(targets=targets, value=value):
+            return all(isinstance(target, ast.Name) for target in targets) and _constant(value)
+        case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value):
+            return _constant(value)
+        case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=finalbody):
+            nested = [*body, *orelse, *finalbody, *(line for handler in handlers for line in handler.body)]
+            return all(map(_defines, nested))
+        case _:
+            return False
+
+
+def _constant(value: ast.expr) -> bool:
+    dotted = value
+    while isinstance(dotted, ast.Attribute):
+        dotted = dotted.value
+    if isinstance(dotted, ast.Name):
+        return True
+    try:
+        ast.literal_eval(value)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _failure(path: Path, file: Path, error: BaseException) -> InputError:
+    line = _line(file, error.__traceback__)
+    where = f"{path}:{line}" if line else str(path)
+    match error:
+        case ImportError(name=str(name)):
+            return InputError(f"cannot import {name}: {error}", where=where, hint=f"install {name}, or run where it is")
+        case ImportError():
+            hint = "a file that imports from its own package is named by its package: --allow PACKAGE"
+            return InputError(f"cannot import: {error}", where=where, hint=hint)
+        case _:
+            return InputError(f"{type(error).__name__}: {error}", where=where, hint=_NOT_RUN)
+
+
+def _line(file: Path, traceback: TracebackType | None) -> int | None:
+    line = None
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == str(file):
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
+
+
+def _free_name(stem: str) -> str:
+    # A file called torch.py must not take the place of torch while its own imports run.
+    while stem in sys.modules:
+        stem = f"_{stem}"
+    return stem
+
+
+@contextmanager
+def _registered(module: ModuleType) -> Iterator[None]:
+    sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        sys.modules.pop(module.__name__, None)
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    before = list(sys.path)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = before

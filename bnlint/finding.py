@@ -1,0 +1,101 @@
+"""What bnlint says: frozen values that know no engine and no output format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How harmful a finding is; the SARIF levels."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SourceLocation:
+    """A range of source text.
+
+    Lines and columns count from 1; columns count characters, not bytes; the end column is
+    exclusive (SARIF's convention).
+    """
+
+    path: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleLocation:
+    """A layer of a live model: its dotted path (`layer1.0.bn1`, "" for the root) and its class name."""
+
+    module: str
+    class_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place that explains a finding, such as where the statistic is computed.
+
+    `role` is `statistic`, `stop` or `use`; `text` says in plain words what happens there.
+    """
+
+    role: str
+    text: str
+    location: SourceLocation
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Edit:
+    """Replace the text of `location` by `replacement`."""
+
+    location: SourceLocation
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A change of source text. `safe` means that forward values stay the same."""
+
+    message: str
+    safe: bool
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How far the gradient that training sees is from the true one (both in float64).
+
+    `error` is the relative error `|g - g_true| / |g_true|`, `cosine` the cosine of the angle between the
+    two; `flows` says for each statistic (`mean`, `var`) whether its gradient was measured to flow.
+    """
+
+    error: float
+    cosine: float
+    flows: tuple[tuple[str, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reported instance of a rule.
+
+    Findings of the static check have a `location`; findings of the runtime check also have a `module`
+    and a `measurement`, and a `location` where the capture saw the line of the stop.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    location: SourceLocation | None = None
+    symbol: str | None = None
+    module: ModuleLocation | None = None
+    statistic: str | None = None
+    stop: str | None = None
+    marks: tuple[Mark, ...] = ()
+    fix: Fix | None = None
+    measurement: Measurement | None = None

@@ -1,0 +1,120 @@
+"""The canonical operation names of a FlowGraph, and what each does to a statistic that passes through it.
+
+Both front ends translate into these names, so that the analysis knows one spelling of each operation: `x - y`,
+`torch.sub(x, y)`, `x.sub(y)` and `x.sub_(y)` are all `sub`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Role(Enum):
+    """What an operation does, as far as statistics are concerned."""
+
+    REDUCTION = "reduction"  # makes a statistic
+    SHAPE = "shape"  # the same values in another layout, type or place
+    POINTWISE = "pointwise"  # element by element, one tensor
+    ARITHMETIC = "arithmetic"  # element by element, two tensors
+    OTHER = "other"  # everything that mixes or replaces values: the flow of a statistic ends there
+
+
+_REDUCTIONS = {
+    "mean": "mean nanmean",
+    "sum": "sum nansum",
+    "median": "median nanmedian",
+    "var": "var",
+    "std": "std",
+    "norm": "norm vector_norm linalg_vector_norm linalg_norm",
+}
+_ARITHMETIC = {
+    "add": "add __add__ __radd__ __iadd__",
+    "sub": "sub subtract __sub__ __isub__",
+    "rsub": "rsub __rsub__",
+    "mul": "mul multiply __mul__ __rmul__ __imul__",
+    "div": "div divide true_divide __truediv__ __itruediv__ __div__ __idiv__",
+    "rdiv": "__rtruediv__ __rdiv__",
+    "pow": "pow __pow__ __ipow__",
+    "where": "where maximum minimum",
+}
+_POINTWISE = {
+    "square": "square",
+    "sqrt": "sqrt",
+    "rsqrt": "rsqrt",
+    "reciprocal": "reciprocal",
+    "neg": "neg negative __neg__",
+    "abs": "abs absolute __abs__",
+    "clamp": "clamp clamp_min clamp_max clip nan_to_num",
+    "exp": "exp",
+    "log": "log",
+}
+_SHAPE = (
+    "view reshape unsqueeze squeeze expand expand_as broadcast_to view_as reshape_as permute transpose movedim swapaxes "
+    "flatten unflatten clone contiguous to float double half bfloat16 type type_as getitem __getitem__ repeat "
+    "repeat_interleave tile cpu cuda alias swapdims requires_grad_"
+)
+
+#: canonical name → role
+ROLES: dict[str, Role] = {
+    **dict.fromkeys(_REDUCTIONS, Role.REDUCTION),
+    **dict.fromkeys(_ARITHMETIC, Role.ARITHMETIC),
+    **dict.fromkeys(_POINTWISE, Role.POINTWISE),
+    "reshape": Role.SHAPE,
+}
+
+_CANONICAL: dict[str, str] = {
+    alias: name
+    for table in (_REDUCTIONS, _ARITHMETIC, _POINTWISE)
+    for name, aliases in table.items()
+    for alias in aliases.split()
+} | dict.fromkeys(_SHAPE.split(), "reshape")
+
+#: functions and methods that stop the gradient by themselves → the kind of stop
+STOPS: dict[str, str] = {
+    "detach": "detach",
+    "detach_": "detach",
+    "data": "data",
+    "stop_gradient": "detach",
+    "item": "item",
+    "tolist": "tolist",
+    "numpy": "numpy",
+    "__float__": "float",
+    "__int__": "float",
+    "__array__": "numpy",
+    "tensor": "tensor",
+    "as_tensor": "tensor",
+    "new_tensor": "tensor",
+    "from_numpy": "numpy",
+}
+
+#: context managers, decorators and calls that turn the recording of gradients off → the kind of stop
+GRAD_OFF: dict[str, str] = {"no_grad": "no_grad", "inference_mode": "inference_mode", "set_grad_enabled": "no_grad"}
+
+#: operations whose result never carries a gradient
+UNDIFFERENTIABLE = frozenset(
+    "argmax argmin argsort eq ne gt ge lt le isnan isinf isfinite size numel dim floor_divide zeros_like ones_like "
+    "full_like empty_like rand_like randn_like zeros ones full empty arange bool int long nonzero".split()
+)
+
+
+def canonical(name: str) -> str:
+    """Return the canonical name of a torch method or function, the name itself where there is none.
+
+    A trailing underscore (in-place) is dropped when the plain form is known: the result is the same value.
+    """
+    if name in _CANONICAL:
+        return _CANONICAL[name]
+    if name.endswith("_") and not name.endswith("__") and name[:-1] in _CANONICAL:
+        return _CANONICAL[name[:-1]]
+    return name
+
+
+def is_inplace(name: str) -> bool:
+    """Whether a method overwrites the tensor that it is called on (`add_`, `__iadd__`)."""
+    dunder = name.startswith("__i") and name.endswith("__") and name not in {"__int__", "__invert__"}
+    return dunder or (name.endswith("_") and not name.endswith("__"))
+
+
+def role(name: str) -> Role:
+    """Return the role of a canonical operation name."""
+    return ROLES.get(name, Role.OTHER)

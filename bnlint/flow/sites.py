@@ -1,0 +1,224 @@
+"""Which statistic normalizes its own input, and what stops its gradient on the way.
+
+The rule is the first merge: follow a statistic forward to the first operation that joins it with a live tensor that
+still holds, element by element, the values the statistic was computed from. If the statistic's operand carries no
+gradient there, its gradient is stopped, and the first stop on the way is the cause.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
+from bnlint.flow.ops import Role, role
+from bnlint.flow.statistics import Leaf, Reduced, carried, leaves, liveness, reduced, squares, train_args
+
+
+class Gradient(StrEnum):
+    """What is known of the gradient of a statistic."""
+
+    FLOWS = "flows"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A statistic that normalizes its own input.
+
+    Attributes:
+        name: `mean`, `var`, `std`, `norm` or `rms`.
+        reduction: The node that computes it.
+        gradient: Whether its gradient flows in training.
+        stops: The stops on its way, in flow order; the first one is the cause.
+        use: The node that applies it to its own input.
+    """
+
+    name: str
+    reduction: int
+    gradient: Gradient
+    stops: tuple[int, ...]
+    use: int
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One normalization: a tensor, and the statistics of it that are applied to it."""
+
+    input: int
+    statistics: tuple[Statistic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Join:
+    """A way in which a node may apply a statistic found in `operand` to `tensor`.
+
+    A centering join subtracts what is positive in the operand when `flipped` is False, what is negative when it is
+    True; a scaling join divides by what stands in its numerator when `flipped` is False, else in its denominator.
+    """
+
+    tensor: int
+    operand: int
+    centers: bool
+    flipped: bool
+
+
+def find_sites(graph: FlowGraph) -> list[Site]:
+    """Find the normalizations of a graph that training runs through, in order of their statistics."""
+    analysis = _Analysis(graph)
+    if not analysis.sources:
+        return []
+    paths: dict[tuple[int, int], list[tuple[int, ...]]] = defaultdict(list)
+    for node in graph:
+        if analysis.trains(node):
+            for join in _joins(node):
+                for leaf in analysis.applied(node, join):
+                    paths[leaf.reduction, node.index].append(analysis.sources[leaf.reduction].stops + leaf.stops)
+    return _grouped(graph, analysis.sources, paths)
+
+
+def _joins(node: Node) -> list[_Join]:
+    if node.name == "batch_norm" and len(node.args) >= 3:
+        return [_Join(node.args[0], node.args[1], True, False), _Join(node.args[0], node.args[2], False, False)]
+    if len(node.args) != 2:
+        return []
+    a, b = node.args
+    match node.name:
+        case "sub" | "rsub":
+            return [_Join(a, b, True, False), _Join(b, a, True, False)]
+        case "add":
+            return [_Join(a, b, True, True), _Join(b, a, True, True)]
+        case "mul":
+            return [_Join(a, b, False, True), _Join(b, a, False, True)]
+        case "div":
+            return [_Join(a, b, False, False)]
+        case "rdiv":
+            return [_Join(b, a, False, False)]
+        case _:
+            return []
+
+
+class _Analysis:
+    """What is computed once per graph."""
+
+    def __init__(self, graph: FlowGraph) -> None:
+        self.graph = graph
+        self.sources: dict[int, Reduced] = {
+            node.index: reduced(graph, node.index)
+            for node in graph
+            if node.kind is Kind.OP and role(node.name) is Role.REDUCTION and node.args
+        }
+        if not self.sources:
+            return
+        self.live = liveness(graph)
+        self.attached = carried(graph, self.live)
+        self.values = carried(graph)
+        self.users: dict[int, list[int]] = defaultdict(list)
+        for node in graph:
+            for arg in train_args(node):
+                self.users[arg].append(node.index)
+        self.reaching = self._reaching_output()
+        self.masks = {index: sum(1 << c for c in set(r.candidates)) for index, r in self.sources.items()}
+        self.leaves: dict[int, list[Leaf]] = {}
+
+    def _reaching_output(self) -> set[int]:
+        todo = [node.index for node in self.graph if node.kind is Kind.OUTPUT and node.mode & Mode.TRAIN]
+        reaching = set(todo)
+        while todo:
+            for arg in train_args(self.graph[todo.pop()]):
+                if self.live[arg] and arg not in reaching:
+                    reaching.add(arg)
+                    todo.append(arg)
+        return reaching
+
+    def trains(self, node: Node) -> bool:
+        """Whether a gradient of the output goes through a node in training."""
+        return node.kind is Kind.OP and node.index in self.reaching and bool(node.mode & Mode.TRAIN)
+
+    def order(self, leaf: Leaf) -> int:
+        """1 for a mean, 2 for a variance and its kin."""
+        if self.graph[leaf.reduction].name in {"var", "std", "norm"}:
+            return 2
+        return 2 if self.sources[leaf.reduction].squared else 1
+
+    def applied(self, node: Node, join: _Join) -> list[Leaf]:
+        """List the statistics of a join's tensor that the join centers or scales it by."""
+        if not self.live[join.tensor]:
+            return []
+        if join.operand not in self.leaves:
+            self.leaves[join.operand] = leaves(self.graph, join.operand)
+        own = [
+            leaf
+            for leaf in self.leaves[join.operand]
+            if leaf.reduction in self.sources
+            and self.attached[join.tensor] & self.masks[leaf.reduction]
+            and not self.values[join.operand] & self.masks[leaf.reduction]
+        ]
+        if join.centers:
+            if not own or self._cancels(node):
+                return []
+            return [x for x in own if self.order(x) == 1 and not x.inverted and x.negative == join.flipped]
+        # A mean beside a mean of squares is part of the variance: E[x²] - mean².
+        scales = [x for x in own if x.inverted == join.flipped]
+        return scales if any(self.order(x) == 2 for x in scales) else []
+
+    def _cancels(self, node: Node) -> bool:
+        """Whether a centered tensor is used for nothing but a variance or a softmax.
+
+        The derivative of mean((x - m)²) with respect to m is zero at the mean, and softmax does not change under a
+        shift: a stop of m does no harm there.
+        """
+        todo = [node.index]
+        while todo:
+            for index in self.users[todo.pop()]:
+                user = self.graph[index]
+                if user.kind is Kind.OP and (
+                    squares(self.graph, user) or user.name in {"var", "std", "softmax", "log_softmax"}
+                ):
+                    continue
+                if user.kind is not Kind.OP or role(user.name) is not Role.SHAPE:
+                    return False
+                todo.append(index)
+        return True
+
+
+def _grouped(
+    graph: FlowGraph, sources: dict[int, Reduced], paths: dict[tuple[int, int], list[tuple[int, ...]]]
+) -> list[Site]:
+    """One statistic per reduction (its stopped use first, else its first use), one site per normalized tensor."""
+    best: dict[int, Statistic] = {}
+    centered = {origin for r in {r for r, _ in paths} if (origin := _centered_tensor(graph, sources, r)) is not None}
+    for (reduction, use), stops in sorted(paths.items()):
+        stopped = [path for path in stops if path]
+        gradient = Gradient.FLOWS if not stopped else Gradient.UNKNOWN if len(stopped) < len(stops) else Gradient.STOPPED
+        candidate = Statistic(
+            _name(graph, sources[reduction], reduction, centered),
+            reduction,
+            gradient,
+            tuple(dict.fromkeys(stop for path in stopped for stop in path)),
+            use,
+        )
+        known = best.get(reduction)
+        if known is None or (gradient is Gradient.STOPPED and known.gradient is not Gradient.STOPPED):
+            best[reduction] = candidate
+    by_input: dict[int, list[Statistic]] = defaultdict(list)
+    for reduction, statistic in sorted(best.items()):
+        by_input[sources[reduction].candidates[-1]].append(statistic)
+    return [Site(tensor, tuple(statistics)) for tensor, statistics in by_input.items()]
+
+
+def _centered_tensor(graph: FlowGraph, sources: dict[int, Reduced], reduction: int) -> int | None:
+    """The tensor that is centered by a mean applied to it."""
+    source = sources[reduction]
+    return None if source.squared or graph[reduction].name in {"var", "std", "norm"} else source.candidates[-1]
+
+
+def _name(graph: FlowGraph, source: Reduced, reduction: int, centered: set[int]) -> str:
+    name = graph[reduction].name
+    if name in {"var", "std", "norm"}:
+        return name
+    if not source.squared:
+        return "mean"
+    return "var" if source.centered or source.candidates[-1] in centered else "rms"

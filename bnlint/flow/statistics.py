@@ -1,0 +1,223 @@
+"""What a reduction is a statistic *of*, and which statistics an expression is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
+from bnlint.flow.ops import UNDIFFERENTIABLE, Role, role
+
+#: paths followed backwards from one operand before the flow counts as lost (unknown is silence)
+MAX_PATHS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """The tensor that a reduction reduces.
+
+    Attributes:
+        candidates: The nodes that are this tensor in some layout or type, nearest first; the last is its origin.
+        stops: Stops between the tensor and the reduction (`x.detach().mean()`), in flow order.
+        squared: Whether the values are squared before they are reduced.
+        centered: Whether a statistic is subtracted before they are.
+    """
+
+    candidates: tuple[int, ...]
+    stops: tuple[int, ...] = ()
+    squared: bool = False
+    centered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A statistic inside an expression.
+
+    `inverted` is whether it stands in the denominator, `negative` whether it is subtracted; `stops` are the
+    stops between the reduction and the expression, in flow order.
+    """
+
+    reduction: int
+    inverted: bool
+    negative: bool
+    stops: tuple[int, ...]
+
+
+def train_args(node: Node) -> tuple[int, ...]:
+    """Return the arguments of a node that reach it in training (a merge lists the mode of each branch)."""
+    modes = node.attributes.get("modes")
+    if node.kind is not Kind.MERGE or not isinstance(modes, tuple):
+        return node.args
+    return tuple(arg for arg, mode in zip(node.args, modes, strict=True) if mode & Mode.TRAIN)
+
+
+def liveness(graph: FlowGraph) -> list[bool]:
+    """Say for each node whether its value carries a gradient in training, measured or else inferred."""
+    live: list[bool] = []
+    for node in graph:
+        if node.live is not None:
+            live.append(node.live)
+            continue
+        match node.kind:
+            case Kind.INPUT | Kind.PARAMETER:
+                live.append(True)
+            case Kind.OP if node.name in UNDIFFERENTIABLE:
+                live.append(False)
+            case Kind.OP | Kind.MERGE | Kind.OUTPUT:
+                live.append(any(live[arg] for arg in train_args(node)))
+            case _:
+                live.append(False)
+    return live
+
+
+def carried(graph: FlowGraph, live: list[bool] | None = None) -> list[int]:
+    """For each node, the set of nodes (a bit mask) whose values it still holds element by element.
+
+    With `live`, only along paths that carry a gradient; without, also behind stops.
+    """
+    masks: list[int] = []
+    for node in graph:
+        mask = 1 << node.index
+        elementwise = node.kind is Kind.MERGE or (
+            node.kind is Kind.OP and role(node.name) in {Role.SHAPE, Role.POINTWISE, Role.ARITHMETIC}
+        )
+        if live[node.index] and elementwise if live is not None else elementwise or node.kind is Kind.STOP:
+            for arg in train_args(node):
+                mask |= masks[arg]
+        masks.append(mask)
+    return masks
+
+
+def constant(node: Node) -> float | None:
+    """Return the number that a CONSTANT node holds, None for anything else."""
+    value = node.attributes.get("value") if node.kind is Kind.CONSTANT else None
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def exponent(graph: FlowGraph, node: Node) -> float | None:
+    """Return the constant exponent of a `pow` or `square` node."""
+    if node.name == "square":
+        return 2.0
+    if node.name == "pow" and len(node.args) == 2:
+        return constant(graph[node.args[1]])
+    return None
+
+
+def squares(graph: FlowGraph, node: Node) -> bool:
+    """Whether a node is the square of its first argument."""
+    if node.name == "mul":
+        return len(node.args) == 2 and node.args[0] == node.args[1]
+    power = exponent(graph, node)
+    return power is not None and power > 0 and power % 2 == 0
+
+
+def reduced(graph: FlowGraph, reduction: int) -> Reduced:
+    """Follow a reduction backwards to the tensor whose statistic it is."""
+    candidates: list[int] = []
+    stops: list[int] = []
+    squared = centered = False
+    index = graph[reduction].args[0] if graph[reduction].args else -1
+    while index >= 0:
+        node = graph[index]
+        candidates.append(index)
+        args = train_args(node)
+        if node.kind is Kind.STOP:
+            stops.insert(0, index)
+        elif node.kind is Kind.MERGE and len(args) == 1:
+            pass
+        elif node.kind is not Kind.OP:
+            break
+        elif squares(graph, node):
+            squared = True
+            candidates.clear()
+        elif node.name in {"sub", "rsub"} and len(args) == 2:
+            which = _centered_operand(graph, args)
+            if which is None:
+                break
+            centered = True
+            candidates.clear()
+            index = which
+            continue
+        elif role(node.name) is not Role.SHAPE:
+            break
+        index = args[0] if args else -1
+    return Reduced(tuple(candidates), tuple(stops), squared, centered)
+
+
+def _centered_operand(graph: FlowGraph, args: tuple[int, ...]) -> int | None:
+    """Of the two operands of a subtraction, return the tensor when the other is built from its statistics."""
+    for tensor, statistic in (args, args[::-1]):
+        inner = [graph[leaf.reduction] for leaf in leaves(graph, statistic)]
+        if inner and any(_reaches(graph, tensor, node.args[0]) for node in inner if node.args):
+            return tensor
+    return None
+
+
+def _reaches(graph: FlowGraph, tensor: int, source: int) -> bool:
+    """Whether two nodes are one tensor up to layout, type and stops."""
+    return bool(_aliases(graph, tensor) & _aliases(graph, source))
+
+
+def _aliases(graph: FlowGraph, index: int) -> set[int]:
+    found = {index}
+    node = graph[index]
+    while (node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE)) and node.args:
+        found.add(node.args[0])
+        node = graph[node.args[0]]
+    return found
+
+
+def leaves(graph: FlowGraph, index: int) -> list[Leaf]:
+    """List the statistics that an expression is made of, one entry per way from the statistic to the expression.
+
+    Only operations that keep a statistic a statistic are followed: layout, roots and powers, arithmetic, clamps,
+    branches. Returns an empty list when there are too many paths to follow.
+    """
+    found: dict[Leaf, None] = {}
+    todo: list[tuple[int, bool, bool, tuple[int, ...]]] = [(index, False, False, ())]
+    seen = set(todo)
+    while todo:
+        current = todo.pop()
+        if len(seen) > MAX_PATHS:
+            return []
+        node = graph[current[0]]
+        if node.kind is Kind.OP and role(node.name) is Role.REDUCTION:
+            found[Leaf(*current)] = None
+            continue
+        for step in _backwards(graph, node, *current[1:]):
+            if step not in seen:
+                seen.add(step)
+                todo.append(step)
+    return list(found)
+
+
+def _backwards(
+    graph: FlowGraph, node: Node, inverted: bool, negative: bool, stops: tuple[int, ...]
+) -> Iterator[tuple[int, bool, bool, tuple[int, ...]]]:
+    """Yield the operands through which statistics come into a node, with what the node does to them."""
+    args = train_args(node)
+    if node.kind is Kind.STOP:
+        yield from ((arg, inverted, negative, (node.index, *stops)) for arg in args)
+        return
+    if node.kind not in {Kind.OP, Kind.MERGE}:
+        return
+    match node.name:
+        case "rsqrt" | "reciprocal":
+            yield args[0], not inverted, negative, stops
+        case "pow":
+            power = exponent(graph, node)
+            yield args[0], inverted != (power is not None and power < 0), negative, stops
+        case "neg":
+            yield args[0], inverted, not negative, stops
+        case "sub" | "rsub" if len(args) == 2:
+            yield args[0], inverted, negative != (node.name == "rsub"), stops
+            yield args[1], inverted, negative != (node.name == "sub"), stops
+        case "div" | "rdiv" if len(args) == 2:
+            yield args[0], inverted != (node.name == "rdiv"), negative, stops
+            yield args[1], inverted != (node.name == "div"), negative, stops
+        case _ if node.kind is Kind.MERGE or role(node.name) is Role.ARITHMETIC:
+            yield from ((arg, inverted, negative, stops) for arg in args)
+        case _ if role(node.name) in {Role.SHAPE, Role.POINTWISE} and args:
+            yield args[0], inverted, negative, stops
+        case _:
+            return

@@ -1,0 +1,1 @@
+"""The runtime lane: capture a real train-mode step, find its normalizations, measure their gradients. Needs torch."""

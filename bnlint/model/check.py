@@ -1,0 +1,169 @@
+"""The runtime check: a live model in, findings out, each with a measured gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from bnlint.catalog import Fact, Rule, judge
+from bnlint.errors import BnlintError, InputError
+from bnlint.finding import Finding, Mark, Measurement, ModuleLocation, SourceLocation
+from bnlint.flow.sites import Gradient, Statistic, find_sites
+from bnlint.model.capture import capture
+from bnlint.model.lower import location_of, lower
+from bnlint.model.probe import Measured, measure, owner
+from bnlint.model.shapes import Call, channels
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer to measure, and the arguments of one of its calls where the model was run."""
+
+    path: str
+    module: nn.Module
+    call: Call | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A layer and what was measured of it; `problem` says why where nothing was."""
+
+    layer: Layer
+    measured: Measured | None
+    problem: str | None = None
+
+
+def check_model(model: nn.Module, *args: Any, **kwargs: Any) -> list[Finding]:
+    """Measure whether gradients flow through the batch statistics of every normalization in a model.
+
+    The model is run once in training mode on the given inputs, and recorded; each layer that normalizes is
+    then measured on a small float64 copy. The model is left exactly as found. Without inputs every custom
+    normalization layer whose parameters tell its shape is measured on its own.
+
+    Args:
+        model: The model, on any device.
+        *args: Its inputs, as in `model(*args, **kwargs)`.
+        **kwargs: Its keyword inputs.
+
+    Returns:
+        One finding per stopped statistic of each layer, in the order of the layers.
+
+    Raises:
+        InputError: The model cannot be run on these inputs.
+    """
+    return [f for checked in check_layers(find_layers(model, args, kwargs)) for f in findings_of(checked)]
+
+
+def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> list[Layer]:
+    """Find the layers that normalize: by one recorded training step where inputs are given, and by class."""
+    modules = dict(model.named_modules())
+    calls: dict[str, Call | None] = {}
+    if args or kwargs:
+        captured = capture(model, args, kwargs)
+        lowered = lower(captured.graph_module)
+        owners = {owner(lowered, site) for site in find_sites(lowered.graph)}
+        calls = {path: captured.calls.get(path) for path in modules if path in owners}
+        calls |= {p: captured.calls[p] for p, m in modules.items() if is_custom_norm(m) and p in captured.calls}
+    else:
+        calls = {path: None for path, module in modules.items() if is_custom_norm(module)}
+    return [Layer(path, modules[path], calls[path]) for path in modules if path in calls]
+
+
+def is_custom_norm(module: nn.Module) -> bool:
+    """Whether a module is a normalization layer that torch did not write: one without children, by class or name."""
+    if type(module).__module__.startswith("torch.nn.") or next(module.children(), None) is not None:
+        return False
+    named = "norm" in type(module).__name__.lower() or hasattr(module, "running_mean")
+    return isinstance(module, _NORMS) or (named and channels(module) is not None)
+
+
+def check_layers(layers: list[Layer], progress: Callable[[str], None] | None = None) -> Iterator[Checked]:
+    """Measure layers one by one; one that cannot be measured says why and does not stop the others."""
+    for layer in layers:
+        if progress is not None:
+            progress(layer.path)
+        try:
+            yield Checked(layer, measure(layer.module, layer.call))
+        except BnlintError as error:
+            yield Checked(layer, None, error.what)
+
+
+def require_measured(checked: list[Checked]) -> None:
+    """Fail when there were layers to measure and not one could be."""
+    if checked and all(c.measured is None for c in checked):
+        raise InputError(
+            f"none of {len(checked)} normalization layers could be measured: {checked[0].problem}",
+            where=checked[0].layer.path or type(checked[0].layer.module).__name__,
+            hint="pass an input of the model: --input 8x3x32x32",
+        )
+
+
+def findings_of(checked: Checked) -> Iterator[Finding]:
+    """Judge one measured layer (verdict table of the design, section 5)."""
+    measured = checked.measured
+    if measured is None or not measured.wrong:
+        return
+    where = ModuleLocation(checked.layer.path, type(checked.layer.module).__name__)
+    statistics = [s for site in measured.sites for s in site.statistics]
+    stopped = [s for s in statistics if measured.stopped(s)]
+    flows = tuple((s.name, s not in stopped) for s in statistics)
+    measurement = Measurement(measured.error, measured.cosine, flows)
+    for statistic in stopped:
+        graph = measured.lowered.graph
+        stop = graph[statistic.stops[0]]
+        fact = Fact(statistic.name, Gradient.STOPPED, stop.name, stop.index < statistic.reduction)
+        rule = judge(fact, "runtime")
+        if rule is not None:
+            location = _line(measured, stop.index)
+            yield _finding(rule, where, measurement, statistic, stop.name, location, _marks(measured, statistic))
+    if not stopped:
+        rule = judge(Fact(None, Gradient.STOPPED), "runtime")
+        if rule is not None:
+            yield _finding(rule, where, measurement, None, None, None, ())
+
+
+def _finding(
+    rule: Rule,
+    where: ModuleLocation,
+    measurement: Measurement,
+    statistic: Statistic | None,
+    stop: str | None,
+    location: SourceLocation | None,
+    marks: tuple[Mark, ...],
+) -> Finding:
+    what = f"no gradient flows through the {statistic.name}" if statistic else "its gradient is wrong, stopped unseen"
+    how = f" ({stop})" if stop else ""
+    return Finding(
+        rule.code,
+        rule.name,
+        rule.severity,
+        f"layer {where.module or '(the model itself)'}: {what}{how}; gradient error "
+        f"{measurement.error:.2g}, cosine {measurement.cosine:.3f}",
+        location,
+        symbol=where.class_name,
+        module=where,
+        statistic=statistic.name if statistic else None,
+        stop=stop,
+        marks=marks,
+        measurement=measurement,
+    )
+
+
+def _line(measured: Measured, index: int) -> SourceLocation | None:
+    node = measured.lowered.nodes.get(index)
+    return None if node is None else location_of(node)
+
+
+def _marks(measured: Measured, statistic: Statistic) -> tuple[Mark, ...]:
+    places = [
+        ("statistic", f"the {statistic.name} is computed here", statistic.reduction),
+        ("stop", "its gradient stops here", statistic.stops[0]),
+        ("use", "and it normalizes its own input here", statistic.use),
+    ]
+    found = [(role, text, _line(measured, index)) for role, text, index in places]
+    return tuple(Mark(role, text, location) for role, text, location in found if location is not None)

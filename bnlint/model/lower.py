@@ -1,0 +1,210 @@
+"""From a recorded `fx.Graph` to the flow graph that the rules judge."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx
+
+from bnlint.finding import SourceLocation
+from bnlint.flow.graph import FlowGraph, Kind, Origin
+from bnlint.flow.ops import STOPS, Role, canonical, is_inplace, role
+from bnlint.model.replay import set_item, written
+
+_PAIRS = {"var_mean": ("var", "mean"), "std_mean": ("std", "mean")}
+_JOINING = frozenset({"stack", "cat", "concat", "concatenate", "hstack", "vstack", "addcmul", "addcdiv", "lerp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A flow graph, and which recorded node each of its nodes came from."""
+
+    graph: FlowGraph
+    nodes: Mapping[int, fx.Node]
+
+
+def lower(module: fx.GraphModule) -> Lowered:
+    """Lower a recorded graph; what autograd did at each node is taken from its meta, not inferred."""
+    lowering = _Lowering(module)
+    for node in module.graph.nodes:
+        lowering.visit(node)
+    return Lowered(lowering.flow, lowering.nodes)
+
+
+def location_of(node: fx.Node) -> SourceLocation | None:
+    """Return the innermost line of user code that a node was recorded at."""
+    frames = node.meta.get("frames")
+    if not frames:
+        return None
+    path, line, _ = frames[0]
+    return SourceLocation(path, line, 1, line, 1)
+
+
+class _Lowering:
+    def __init__(self, module: fx.GraphModule) -> None:
+        self.module = module
+        self.flow = FlowGraph()
+        self.index: dict[fx.Node, int] = {}
+        self.pairs: dict[fx.Node, tuple[int, int]] = {}
+        self.nodes: dict[int, fx.Node] = {}
+
+    def visit(self, node: fx.Node) -> None:
+        match node.op:
+            case "placeholder":
+                self.bind(node, Kind.INPUT, node.name, live=node.meta.get("live"))
+            case "get_attr":
+                self._attribute(node)
+            case "output":
+                self.add(node, Kind.OUTPUT, "output", self.operands(node.args))
+            case "call_function" | "call_method":
+                self._call(node)
+
+    def add(
+        self,
+        node: fx.Node,
+        kind: Kind,
+        name: str,
+        args: Iterable[int] = (),
+        attributes: Mapping[str, object] | None = None,
+        live: bool | None = None,
+    ) -> int:
+        frames = node.meta.get("frames") or ()
+        symbol = frames[0][2] if frames else None
+        origin = Origin(location_of(node), symbol=symbol, module=node.meta.get("module"))
+        index = self.flow.add(kind, name, args, attributes=attributes, origin=origin, live=live)
+        self.nodes[index] = node
+        return index
+
+    def bind(self, node: fx.Node, kind: Kind, name: str, args: Iterable[int] = (), **more: Any) -> None:
+        self.index[node] = self.add(node, kind, name, args, **more)
+
+    def operands(self, value: Any) -> list[int]:
+        """Return the nodes of every recorded value in a nest of arguments."""
+        found: list[int] = []
+        fx.node.map_arg(value, lambda n: found.append(self.index[n]) if n in self.index else None)
+        return found
+
+    def constant(self, node: fx.Node, value: object) -> int:
+        return self.add(node, Kind.CONSTANT, repr(value), attributes={"value": value})
+
+    def _attribute(self, node: fx.Node) -> None:
+        kind = {"parameter": Kind.PARAMETER, "buffer": Kind.BUFFER}.get(node.meta.get("kind", ""), Kind.CONSTANT)
+        live = None if kind is Kind.PARAMETER else False
+        self.bind(node, kind, str(node.meta.get("name", node.target)), live=live)
+        if node.meta.get("unknown_origin"):
+            self.bind(node, Kind.STOP, "unknown", [self.index[node]])
+
+    def _call(self, node: fx.Node) -> None:
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "call")
+        if node.target is operator.getitem and isinstance(node.args[0], fx.Node) and node.args[0] in self.pairs:
+            self.index[node] = self.pairs[node.args[0]][int(str(node.args[1]))]
+            return
+        if node.target is getattr and len(node.args) > 1:
+            name = str(node.args[1])
+        if node.target is written:
+            self._written(node)
+        elif node.meta.get("opaque"):
+            self.bind(node, Kind.OP, "opaque", self.operands((node.args, node.kwargs)), live=node.meta.get("live"))
+        elif node.meta.get("alias"):
+            self.bind(node, Kind.STOP, "alias", self.operands(node.args)[:1], live=False)
+        elif name in STOPS and (node.target is not getattr or name == "data"):
+            self._stop(node, STOPS[name])
+        else:
+            self._operation(node, name)
+
+    def _written(self, node: fx.Node) -> None:
+        """A tensor whose memory another node changed: what was written, or the tensor itself where that is a buffer."""
+        tensor, writer = self.operands(node.args[:1]), self.operands(node.args[1:])
+        self.index[node] = tensor[0] if tensor and self._is_buffer(tensor[0]) else (writer or tensor)[-1]
+
+    def _stop(self, node: fx.Node, kind: str) -> None:
+        sources = self.operands((node.args, node.kwargs))
+        if not sources:
+            self.bind(node, Kind.CONSTANT, kind, live=False)
+            return
+        if len(sources) > 1:
+            sources = [self.add(node, Kind.OP, "where", sources)]
+        self.bind(node, Kind.STOP, kind, sources[-1:], live=False)
+
+    def _is_buffer(self, index: int) -> bool:
+        node = self.flow[index]
+        while node.args and (node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE)):
+            node = self.flow[node.args[0]]
+        return node.kind is Kind.BUFFER
+
+    def _operation(self, node: fx.Node, name: str) -> None:
+        operands = self.operands((node.args, node.kwargs))
+        if (is_inplace(name) or node.target is set_item) and operands and self._is_buffer(operands[0]):
+            for value in operands[1:]:
+                self.add(node, Kind.STORE, self.flow[operands[0]].name, [value])
+            self.index[node] = operands[0]
+            return
+        if name in _PAIRS:
+            first, second = (self._result(node, part, operands[:1]) for part in _PAIRS[name])
+            self.pairs[node] = (first, second)
+            return
+        plain = "where" if name in _JOINING or node.target is set_item else canonical(name)
+        if name == "copy_":
+            plain, operands = "reshape", operands[1:]
+        elif plain == "where" and name == "where":
+            operands = operands[1:]
+        elif role(plain) is Role.ARITHMETIC and plain != "where":
+            operands = self._pair(node)
+        elif plain == "batch_norm" and node.kwargs.get("training", node.args[5] if len(node.args) > 5 else False):
+            plain = "batch_norm_training"
+        elif role(plain) in {Role.SHAPE, Role.POINTWISE, Role.REDUCTION}:
+            operands = operands[:1]
+        self.index[node] = self._result(node, plain, operands)
+
+    def _pair(self, node: fx.Node) -> list[int]:
+        values = [*node.args, *(node.kwargs[key] for key in ("other", "exponent") if key in node.kwargs)][:2]
+        return [
+            self.index[value] if isinstance(value, fx.Node) and value in self.index else self.constant(node, value)
+            for value in values
+        ]
+
+    def _result(self, node: fx.Node, name: str, operands: list[int]) -> int:
+        """Append an operation, and a stop behind it where it ran without recording a gradient."""
+        off = "inference_mode" if node.meta.get("inference") else None if node.meta.get("grad", True) else "no_grad"
+        attributes = reduction_attributes(node) if role(name) is Role.REDUCTION else None
+        live = None if off else node.meta.get("live")
+        index = self.add(node, Kind.OP, name, operands, attributes=attributes, live=live)
+        return self.add(node, Kind.STOP, off, [index], live=False) if off else index
+
+
+def reduction_attributes(node: fx.Node) -> dict[str, object]:
+    """Return `dims` (non-negative, None for all), `keepdim` and `correction` of a reduction node."""
+    name = canonical(node.target if isinstance(node.target, str) else getattr(node.target, "__name__", ""))
+    source = node.args[0] if node.args else node.kwargs.get("input")
+    shape = source.meta.get("shape") if isinstance(source, fx.Node) else None
+    rank = len(shape) if shape is not None else None
+    rest = list(node.args[1:])
+    correction = node.kwargs.get("correction")
+    if correction is None and "unbiased" in node.kwargs:
+        correction = int(bool(node.kwargs["unbiased"]))
+    if rest and isinstance(rest[0], bool):  # var(input, unbiased)
+        correction = int(rest.pop(0))
+    if name == "norm" and rest:
+        rest.pop(0)
+    dims = node.kwargs.get("dim", node.kwargs.get("axis", rest[0] if rest else None))
+    if name in {"var", "std"} and len(rest) > 1 and isinstance(rest[1], bool):
+        correction = int(rest.pop(1))
+    keepdim = bool(node.kwargs.get("keepdim", rest[1] if len(rest) > 1 else False))
+    if isinstance(dims, int):
+        dims = (dims,)
+    if isinstance(dims, (list, tuple)) and rank is not None and all(isinstance(d, int) for d in dims):
+        dims = tuple(sorted(d % rank for d in dims)) if dims else None
+    return {
+        "dims": tuple(dims) if isinstance(dims, (list, tuple)) else None,
+        "keepdim": keepdim,
+        "correction": 1 if correction is None and name in {"var", "std"} else correction,
+        "rank": rank,
+    }
+
+
+def floating(value: object) -> bool:
+    """Whether a value is a tensor of real floating numbers."""
+    return isinstance(value, Tensor) and value.is_floating_point()

@@ -1,0 +1,243 @@
+"""Measure a layer: does the gradient that autograd gives agree with the function that the layer computes?
+
+The proof is a directional finite difference in float64, which sees the true function, stops included. The
+reference gradient is autograd's through the layer's recorded graph without the stops of its statistics; it counts only
+where the finite difference confirms it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from bnlint.errors import BnlintError, InputError
+from bnlint.flow.sites import Gradient, Site, Statistic, find_sites
+from bnlint.model.capture import Capture, capture
+from bnlint.model.lift import Lifted
+from bnlint.model.lower import Lowered, floating, lower
+from bnlint.model.memory import tensors_in
+from bnlint.model.replay import Replay
+from bnlint.model.shapes import Call, candidates
+from bnlint.model.state import detached_copy, preserved
+from bnlint.model.truth import removable, unstopped
+
+#: a relative disagreement above this is a wrong gradient: right layers stay below 2e-5, stopped ones above 1.3e-2
+THRESHOLD = 1e-3
+#: small steps for kinks, large ones for rounding; the best one counts
+STEPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+DIRECTIONS = 3
+#: directions that estimate error and cosine where no reference gradient is to be had
+ESTIMATE_DIRECTIONS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of one layer, in float64 on a small probe of unit variance.
+
+    Attributes:
+        error: Relative error of the gradient with respect to the input, |g - g_true| / |g_true|.
+        cosine: Cosine of the angle between the two.
+        disagreement: Finite difference against autograd as training sees it, relative.
+        exact: Whether `error` and `cosine` come from a reference gradient that the finite difference confirmed, not
+            from an estimate over random directions.
+        harm: For each statistic whose stops a graph can do without, the error that its stops alone cause.
+        sites: The normalizations of the layer itself.
+        lowered: Its flow graph.
+        shape: Shape of the probe.
+    """
+
+    error: float
+    cosine: float
+    disagreement: float
+    exact: bool
+    harm: tuple[tuple[int, float], ...]
+    sites: tuple[Site, ...]
+    lowered: Lowered
+    shape: tuple[int, ...]
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the gradient is measured to be wrong."""
+        return self.disagreement > THRESHOLD
+
+    def stopped(self, statistic: Statistic) -> bool:
+        """Whether a statistic's gradient is stopped, by structure and, where it can be told apart, by measurement."""
+        harm = dict(self.harm).get(statistic.reduction)
+        return statistic.gradient is Gradient.STOPPED and (harm is None or harm > THRESHOLD)
+
+
+class Probe:
+    """A float64 copy of a layer at one small input, and everything that is measured there.
+
+    Build it, and use it, inside `Lifted()`.
+
+    Args:
+        layer: The layer; it is copied, not touched.
+        call: The arguments of one of its calls, which tell shapes; None to take them from its parameters.
+
+    Raises:
+        InputError: The layer cannot be copied, or ran on none of the shapes that were tried.
+    """
+
+    def __init__(self, layer: nn.Module, call: Call | None) -> None:
+        self.module = detached_copy(layer).double().train()
+        self.args, self.kwargs, self.captured = self._captured(type(layer).__name__, call)
+        self.lowered = lower(self.captured.graph_module)
+        self.sites = tuple(site for site in find_sites(self.lowered.graph) if owner(self.lowered, site) == "")
+        self.x: Tensor = next(leaf for leaf in tree_flatten((self.args, self.kwargs))[0] if floating(leaf)).detach()
+        # Normal and not centered: summed outputs have no gradient in a right normalization, and a
+        # centered cotangent hides a stopped mean.
+        with preserved(self.module):
+            outputs = self.run(self.module, self.x.clone().requires_grad_())
+        self.cotangents = [_normal(output.detach(), 100 + i) for i, output in enumerate(outputs)]
+        self.directions = [_normal(self.x, seed) for seed in range(DIRECTIONS)]
+        self.slopes = [[self.slope(v, step) for v in self.directions] for step in STEPS]
+
+    def _captured(self, name: str, call: Call | None) -> tuple[tuple[Any, ...], dict[str, Any], Capture]:
+        reason = "its parameters do not tell the shape of its input"
+        for args, kwargs in candidates(self.module, call):
+            try:
+                return args, kwargs, capture(self.module, args, kwargs)
+            except BnlintError as error:
+                reason = error.what
+        raise InputError(f"could not be run on its own: {reason}", where=name, hint="pass a real --input")
+
+    def run(self, module: nn.Module, x: Tensor) -> list[Tensor]:
+        """Run a module at this probe with another input tensor; return its floating outputs."""
+        leaves, spec = tree_flatten((self.args, self.kwargs))
+        leaves[next(i for i, leaf in enumerate(leaves) if floating(leaf))] = x
+        args, kwargs = tree_unflatten(leaves, spec)
+        return [t for t in tensors_in(module(*args, **kwargs)) if floating(t)]
+
+    def gradient(self, module: nn.Module) -> Tensor:
+        """Return the input gradient that autograd gives through a module at this probe."""
+        return self._gradient(module, lambda x: self.run(module, x))
+
+    def slope(self, direction: Tensor, step: float) -> float:
+        """Return the central difference of the layer along a direction, each side from the state it was found in."""
+        values: list[float] = []
+        for sign in (1.0, -1.0):
+            with preserved(self.module), torch.enable_grad():
+                outputs = self.run(self.module, (self.x + sign * step * direction).requires_grad_())
+                values.append(float(_dot([o.detach() for o in outputs], self.cotangents)))
+        return (values[0] - values[1]) / (2 * step)
+
+    def disagreement(self, gradient: Tensor) -> float:
+        """Return how far a gradient is from the finite differences, relative, at the best step size."""
+        analytic = [float((gradient * v).sum()) for v in self.directions]
+        return min(
+            sum((f - a) ** 2 for f, a in zip(slopes, analytic, strict=True)) ** 0.5
+            / (sum(f * f + a * a for f, a in zip(slopes, analytic, strict=True)) + 1e-300) ** 0.5
+            for slopes in self.slopes
+        )
+
+    @property
+    def stopped(self) -> list[Statistic]:
+        """The statistics that are stopped by structure."""
+        return [s for site in self.sites for s in site.statistics if s.gradient is Gradient.STOPPED]
+
+    def reference(self, kept: Sequence[Statistic] = ()) -> Tensor | None:
+        """Return the gradient of the layer without the stops of its statistics, but for those `kept`.
+
+        None where the graph cannot do without them.
+        """
+        removed = [s for s in self.stopped if s not in kept]
+        if self.captured.unfaithful is not None or not removable(self.lowered, removed):
+            return None
+        graph = unstopped(self.captured.graph_module, self.lowered, removed)
+        return self._gradient(graph, lambda x: _replayed(graph, self.captured, x))
+
+    def truth(self) -> Tensor | None:
+        """Return the true gradient: the reference, where finite differences of the layer confirm it."""
+        found = self.reference()
+        return found if found is not None and self.disagreement(found) < THRESHOLD else None
+
+    def _gradient(self, module: nn.Module, run: Callable[[Tensor], list[Tensor]]) -> Tensor:
+        with preserved(module), torch.enable_grad():
+            leaf = self.x.clone().requires_grad_()
+            value = _dot(run(leaf), self.cotangents)
+            if not value.requires_grad:
+                return torch.zeros_like(self.x)
+            (gradient,) = torch.autograd.grad(value, leaf, allow_unused=True)
+            return torch.zeros_like(self.x) if gradient is None else gradient.detach()
+
+
+def measure(layer: nn.Module, call: Call | None = None) -> Measured:
+    """Measure one layer in training mode. The layer itself is not touched.
+
+    Args:
+        layer: The layer, on any device.
+        call: The arguments of one of its calls, which tell shapes; None to take them from its parameters.
+
+    Raises:
+        InputError: The layer cannot be copied, or ran on none of the shapes that were tried.
+    """
+    with Lifted():
+        probe = Probe(layer, call)
+        seen = probe.gradient(probe.module)
+        disagreement = probe.disagreement(seen)
+        truth = probe.truth()
+        harm: list[tuple[int, float]] = []
+        if truth is not None:
+            error, cosine = compare(seen, truth)
+            for statistic in probe.stopped if disagreement > THRESHOLD else ():
+                alone = probe.reference([statistic])
+                harm += [] if alone is None else [(statistic.reduction, compare(alone, truth)[0])]
+        else:
+            error, cosine = _estimate(probe, seen) if disagreement > THRESHOLD else (0.0, 1.0)
+        shape = tuple(probe.x.shape)
+        return Measured(
+            error, cosine, disagreement, truth is not None, tuple(harm), probe.sites, probe.lowered, shape
+        )
+
+
+def owner(lowered: Lowered, site: Site) -> str:
+    """Return the path of the innermost module that both computes and applies a site's statistics."""
+    paths = [
+        (lowered.graph[index].origin.module or "").split(".")
+        for statistic in site.statistics
+        for index in (statistic.reduction, statistic.use)
+    ]
+    common: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return ".".join(common)
+
+
+def compare(gradient: Tensor, truth: Tensor) -> tuple[float, float]:
+    """Return the relative error of a gradient and the cosine of the angle to the true one."""
+    scale = float(truth.norm())
+    if scale == 0.0:
+        return (0.0, 1.0) if float(gradient.norm()) == 0.0 else (float("inf"), 0.0)
+    cosine = float((gradient * truth).sum()) / (scale * float(gradient.norm()) or 1.0)
+    return float((gradient - truth).norm()) / scale, max(-1.0, min(1.0, cosine))
+
+
+def _normal(like: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.device)
+
+
+def _dot(outputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> Tensor:
+    return torch.stack([(o * c).sum() for o, c in zip(outputs, cotangents, strict=True)]).sum()
+
+
+def _replayed(graph: torch.fx.GraphModule, captured: Capture, x: Tensor) -> list[Tensor]:
+    inputs = [tensor.detach().clone() for tensor in captured.inputs]
+    inputs[next(i for i, tensor in enumerate(inputs) if floating(tensor))] = x
+    return [t for t in tensors_in(Replay(graph).run(*inputs)) if floating(t)]
+
+
+def _estimate(probe: Probe, seen: Tensor) -> tuple[float, float]:
+    """Estimate error and cosine from slopes along random directions: E[(g·v)(h·v)] = g·h for normal v."""
+    directions = [_normal(probe.x, 1000 + seed) for seed in range(ESTIMATE_DIRECTIONS)]
+    true = torch.tensor([probe.slope(v, 1e-4) for v in directions], dtype=torch.float64)
+    had = torch.tensor([float((seen * v).sum()) for v in directions], dtype=torch.float64)
+    return compare(had, true)

@@ -1,0 +1,72 @@
+"""The gradient that a layer should have: its recorded graph with stops of its statistics taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import fx
+
+from bnlint.flow.graph import FlowGraph, Kind
+from bnlint.flow.sites import Statistic
+from bnlint.flow.statistics import train_args
+from bnlint.model.lower import Lowered
+
+_BYPASSED = frozenset({"detach", "data", "alias"})
+_MODES = frozenset({"no_grad", "inference_mode"})
+
+
+def removable(lowered: Lowered, statistics: Iterable[Statistic]) -> bool:
+    """Whether every stop of the statistics is an operation that a graph can do without.
+
+    Numbers that went through Python, hooks and opaque functions are not.
+    """
+    return all(lowered.graph[stop].name in _BYPASSED | _MODES for s in statistics for stop in s.stops)
+
+
+def unstopped(module: fx.GraphModule, lowered: Lowered, statistics: Sequence[Statistic]) -> fx.GraphModule:
+    """Copy a recorded graph without the stops of the given statistics; every other stop stays.
+
+    Args:
+        module: The recorded graph.
+        lowered: Its flow graph.
+        statistics: Statistics whose stops are all removable.
+
+    Returns:
+        A graph module that shares parameters, buffers and constants with `module`. Run it by `Replay`.
+    """
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    result = graph.graph_copy(module.graph, copies)
+    output = graph.output(result)
+    copies[next(n for n in module.graph.nodes if n.op == "output")] = output
+    for statistic in statistics:
+        path = {lowered.nodes[i] for i in _path(lowered.graph, statistic) if i in lowered.nodes}
+        for index in statistic.stops:
+            node = copies[lowered.nodes[index]]
+            if lowered.graph[index].name in _MODES:
+                node.meta = node.meta | {"grad": True, "inference": False}
+                continue
+            source = node.args[0]
+            inplace = node.op == "call_method" and node.target == "detach_"
+            users = [user for user in node.users if inplace or user in {copies[n] for n in path if n in copies}]
+            for user in users:
+                user.replace_input_with(node, source)  # type: ignore[arg-type]
+            if inplace:
+                graph.erase_node(node)
+    return fx.GraphModule(module, graph)
+
+
+def _path(graph: FlowGraph, statistic: Statistic) -> set[int]:
+    """Return the nodes between a statistic's first stop or reduction and its use."""
+    start = min(statistic.reduction, *statistic.stops) if statistic.stops else statistic.reduction
+    forward = {start}
+    for node in graph:
+        if node.index > start and node.kind is not Kind.STORE and forward.intersection(train_args(node)):
+            forward.add(node.index)
+    todo, path = [statistic.use], {statistic.use}
+    while todo:
+        for arg in graph[todo.pop()].args:
+            if arg in forward and arg not in path:
+                path.add(arg)
+                todo.append(arg)
+    return path

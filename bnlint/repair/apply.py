@@ -1,0 +1,96 @@
+"""Repair a live model in place, layer by layer, each with a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from bnlint.errors import RepairError
+from bnlint.model.check import Checked, check_layers, find_layers, require_measured
+from bnlint.model.probe import Measured
+from bnlint.repair.certify import Certificate, prove
+from bnlint.repair.native import Conventions, build, conventions_of
+from bnlint.repair.recognize import recognize
+
+
+def repair(
+    model: nn.Module, *inputs: Any, inplace: bool = True, adopt_torch_conventions: bool = False, **kwargs: Any
+) -> list[Certificate]:
+    """Rewrite every layer whose measured gradient is wrong into correct autograd batch normalization.
+
+    Each layer is rebuilt on torch's fused operator with its own parameter and buffer objects, and replaced only
+    if a proof is found: same outputs in training and eval mode, same buffer updates, gradient equal to a float64
+    reference. Module objects stay the same objects (their class changes), so hooks, optimizers and other
+    references to them stay valid. Runs where the model is; on a GPU nothing goes through the host but scalars.
+
+    Args:
+        model: The model.
+        *inputs: Its inputs; none to repair every custom layer whose parameters tell its shape.
+        inplace: Whether to change the model; False only proves.
+        adopt_torch_conventions: Whether to give up conventions that differ from torch's (an unbiased variance,
+            batch statistics in eval mode), which changes outputs, for plain torch classes.
+        **kwargs: Keyword inputs.
+
+    Returns:
+        One certificate per layer with a wrong gradient, refused ones included.
+    """
+    checked = list(check_layers(find_layers(model, inputs, kwargs)))
+    require_measured(checked)
+    return repair_checked(checked, inplace=inplace, adopt_torch_conventions=adopt_torch_conventions)
+
+
+def repair_checked(
+    checked: list[Checked],
+    *,
+    inplace: bool = True,
+    adopt_torch_conventions: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> list[Certificate]:
+    """Repair the layers that were measured to be wrong."""
+    certificates: list[Certificate] = []
+    for item in checked:
+        if item.measured is not None and item.measured.wrong:
+            if progress is not None:
+                progress(item.layer.path)
+            certificate, built = _repaired(item.layer.path, item.layer.module, item.measured, adopt_torch_conventions)
+            certificates.append(certificate)
+            if inplace and built is not None:
+                become(item.layer.module, built)
+    return certificates
+
+
+def become(layer: nn.Module, built: nn.Module) -> None:
+    """Turn a module object into another one; whoever holds the object sees the change."""
+    vars(layer).clear()
+    vars(layer).update(vars(built))
+    layer.__class__ = type(built)
+
+
+def _repaired(path: str, layer: nn.Module, measured: Measured, adopt: bool) -> tuple[Certificate, nn.Module | None]:
+    name = type(layer).__name__
+    try:
+        if parametrize.is_parametrized(layer):
+            raise RepairError("its parameters are computed by a parametrization")
+        recipe = recognize(layer, measured)
+        found, momentum = conventions_of(layer, recipe)
+        built = build(layer, recipe, Conventions() if adopt else found, momentum)
+        proof = prove(layer, built, measured, adopted=adopt and found != Conventions())
+        failure = proof.failure(adopted=adopt and found != Conventions())
+    except RepairError as error:
+        return Certificate(path, name, name, "refused", False, error.what), None
+    certificate = Certificate(
+        path,
+        name,
+        type(built).__name__,
+        "native" if failure is None else "refused",
+        failure is None,
+        failure or "",
+        () if adopt else tuple(found),
+        tuple(found) if adopt else (),
+        **asdict(proof),
+    )
+    return certificate, built if failure is None else None

@@ -1,0 +1,141 @@
+"""The first rung: rebuild a recognized layer on torch's fused operator, its own tensors inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bnlint.errors import RepairError
+from bnlint.layers import FusedBatchNorm1d, FusedBatchNorm2d, FusedBatchNorm3d
+from bnlint.model.state import detached_copy
+from bnlint.repair.recognize import Recipe, same_shape
+
+_TORCH = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+_OURS = {2: FusedBatchNorm1d, 3: FusedBatchNorm1d, 4: FusedBatchNorm2d, 5: FusedBatchNorm3d}
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith("_") and "hook" in name)
+
+
+@dataclass(frozen=True, slots=True)
+class Conventions:
+    """Where a layer differs from `nn.BatchNorm2d`; all False is torch's own behavior."""
+
+    unbiased: bool = False
+    batch_statistics_in_eval: bool = False
+    no_updates: bool = False
+    biased_running_variance: bool = False
+
+    def __iter__(self) -> Iterator[str]:
+        """Name the differences in plain words."""
+        names = {
+            "normalizes by the unbiased variance": self.unbiased,
+            "uses batch statistics in eval mode": self.batch_statistics_in_eval,
+            "never updates its running statistics": self.no_updates,
+            "collects the biased variance": self.biased_running_variance,
+        }
+        return iter([name for name, holds in names.items() if holds])
+
+
+def conventions_of(layer: nn.Module, recipe: Recipe) -> tuple[Conventions, float | None]:
+    """Observe a layer's conventions, and the momentum of its running statistics.
+
+    The layer is run on copies; it does not change.
+
+    Raises:
+        RepairError: It keeps other state than torch's running statistics, or updates it in another way.
+    """
+    names = {name for name, _ in layer.named_buffers()}
+    if not names <= set(_BUFFERS):
+        raise RepairError(f"it keeps state of its own: `{sorted(names - set(_BUFFERS))[0]}`")
+    tensors = [getattr(layer, name) if name else None for name in (recipe.weight, recipe.bias)]
+    tensors += [getattr(layer, name, None) for name in _BUFFERS[:2]]
+    if not all(same_shape(tensor, recipe.channels) for tensor in tensors):
+        raise RepairError("its parameters are not shaped (C,)")
+    if {recipe.weight, recipe.bias} - {"weight", "bias", None}:
+        raise RepairError("its parameters are not called `weight` and `bias`")
+    if not {"running_mean", "running_var"} <= names:
+        return Conventions(recipe.unbiased, batch_statistics_in_eval=True, no_updates=True), None
+    copy = detached_copy(layer).double()
+    ignores_mode = _ignores_running_statistics(copy, recipe)
+    momentum, biased = _update(copy, recipe)
+    given = getattr(layer, "momentum", 0.1)
+    if momentum is None:
+        return Conventions(recipe.unbiased, ignores_mode, no_updates=True), given if isinstance(given, float) else 0.1
+    return Conventions(recipe.unbiased, ignores_mode, False, biased), momentum
+
+
+def _sample(recipe: Recipe, like: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(7)
+    shape = {2: (16,), 3: (6, 5), 4: (4, 3, 5), 5: (2, 3, 3, 2)}[recipe.rank]
+    values = torch.randn((shape[0], recipe.channels, *shape[1:]), generator=generator, dtype=torch.float64)
+    return (values + 0.5).to(like.device)
+
+
+def _ignores_running_statistics(copy: nn.Module, recipe: Recipe) -> bool:
+    x = _sample(recipe, copy.running_mean)  # type: ignore[arg-type]
+    with torch.no_grad():
+        copy.eval()
+        before = copy(x)
+        state = copy.running_mean.clone()  # type: ignore[operator,union-attr]
+        copy.running_mean.add_(1.0)  # type: ignore[operator,union-attr]
+        after = copy(x)
+        copy.running_mean.copy_(state)  # type: ignore[operator,union-attr]
+    return bool(torch.equal(before, after))
+
+
+def _update(copy: nn.Module, recipe: Recipe) -> tuple[float | None, bool]:
+    """Return the weight of the newest batch in the running statistics (None: no update) and whether they are biased."""
+    x = _sample(recipe, copy.running_mean)  # type: ignore[arg-type]
+    axes = [d for d in range(recipe.rank) if d != 1]
+    count = x.numel() // x.size(1)
+    old_mean, old_var = copy.running_mean.clone(), copy.running_var.clone()  # type: ignore[operator,union-attr]
+    copy.train()(x)
+    new_mean, new_var = copy.running_mean.detach(), copy.running_var.detach()  # type: ignore[operator,union-attr]
+    if torch.equal(new_mean, old_mean) and torch.equal(new_var, old_var):
+        return None, False
+    share = ((new_mean - old_mean) * (x.mean(axes) - old_mean)).sum() / (x.mean(axes) - old_mean).square().sum()
+    momentum = round(float(share), 9)
+    added = new_var - (1 - momentum) * old_var
+    biased = momentum * x.var(axes, unbiased=False)
+    unbiased = biased * count / (count - 1)
+    return momentum, bool((added - biased).abs().max() < (added - unbiased).abs().max())
+
+
+def build(layer: nn.Module, recipe: Recipe, conventions: Conventions, momentum: float | None) -> nn.Module:
+    """Build the layer that stands for `layer`: same parameter and buffer objects, flags and hooks.
+
+    A layer whose conventions are torch's becomes torch's own class, any other one of `bnlint.layers`.
+    """
+    tracks = getattr(layer, "running_mean", None) is not None
+    affine = recipe.weight is not None or recipe.bias is not None
+    ours = any((conventions.unbiased, tracks and conventions.batch_statistics_in_eval,
+                tracks and conventions.no_updates, conventions.biased_running_variance))
+    built: nn.Module
+    if ours:
+        built = _OURS[recipe.rank](
+            recipe.channels,
+            recipe.eps,
+            momentum,
+            affine=False,
+            track_running_stats=tracks,
+            unbiased=conventions.unbiased,
+            batch_statistics_in_eval=conventions.batch_statistics_in_eval,
+            updates_running_statistics=not conventions.no_updates,
+            biased_running_variance=conventions.biased_running_variance,
+        )
+    else:
+        built = _TORCH[recipe.rank](recipe.channels, recipe.eps, momentum, affine=False, track_running_stats=tracks)
+    vars(built)["affine"] = affine
+    for ours_name, theirs in (("weight", recipe.weight), ("bias", recipe.bias)):
+        built.register_parameter(ours_name, getattr(layer, theirs) if theirs else None)
+    for name in _BUFFERS if tracks else ():
+        persistent = name not in layer._non_persistent_buffers_set
+        built.register_buffer(name, getattr(layer, name, None), persistent=persistent)
+    for name in _HOOKS:
+        if name in vars(layer):
+            vars(built)[name] = vars(layer)[name]
+    built.training = layer.training
+    return built

@@ -1,0 +1,18 @@
+"""The concise format: one line for each finding, as editors and grep like it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bnlint.finding import Finding
+
+
+def render(findings: Sequence[Finding]) -> str:
+    """Render each finding as `path:line:column: BN101 message`; one without a location starts with its module."""
+    return "\n".join(f"{_where(finding)}: {finding.code} {finding.message}" for finding in findings)
+
+
+def _where(finding: Finding) -> str:
+    if at := finding.location:
+        return f"{at.path}:{at.line}:{at.column}"
+    return (finding.module.module if finding.module else "") or "(root)"

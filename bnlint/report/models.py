@@ -1,0 +1,117 @@
+"""The table of findings of a model: which layers train with a wrong gradient, and how wrong it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement as Extent
+from rich.table import Table
+from rich.text import Text
+
+from bnlint.finding import Finding, Severity
+from bnlint.report.text import SEVERITY_STYLES, printable
+
+_WORDS = ("layer", "class", "statistic", "stopped by", "at")
+_NUMBERS = ("error", "cosine")
+_UNLIMITED = 10_000
+
+
+def render(findings: Sequence[Finding], console: Console) -> None:
+    """Print one table for each rule, the layers with the most harm first.
+
+    Findings of one layer with the same measurement, such as its mean and its variance, share a row. Where the
+    console is too narrow, what all layers have in common is told once, above the table.
+    """
+    for of_rule in _grouped(findings, lambda finding: finding.code):
+        rows = sorted(_grouped(of_rule, lambda finding: (finding.module, finding.measurement)), key=_harm, reverse=True)
+        console.print(_headline(of_rule, len(rows), console.encoding))
+        cells = [_cells(row, console.encoding) for row in rows]
+        shared = _left_out(cells, console)
+        if shared:
+            console.print(Text("the same for all: " + "; ".join(f"{word} {cells[0][word]}" for word in shared)))
+        console.print()
+        console.print(_table(cells, shared))
+        console.print()
+        console.print(Text(f"run `bnlint rule {of_rule[0].code}` for the page\n", "dim"))
+
+
+def _grouped(findings: Iterable[Finding], key: Callable[[Finding], Hashable]) -> list[list[Finding]]:
+    groups: dict[Hashable, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(key(finding), []).append(finding)
+    return list(groups.values())
+
+
+def _harm(row: Sequence[Finding]) -> float:
+    measured = row[0].measurement
+    if measured is None:
+        return -1.0
+    return math.inf if math.isnan(measured.error) else measured.error
+
+
+def _headline(findings: Sequence[Finding], layers: int, encoding: str) -> Text:
+    first = findings[0]
+    said = f"{layers} layer{'s'[: layers != 1]}"
+    if first.severity is Severity.ERROR and any(finding.measurement for finding in findings):
+        statistics = " and ".join(_unique(finding.statistic for finding in findings)) or "a statistic"
+        said += f" train{'s'[: layers == 1]} with a wrong gradient: none flows back through {statistics}"
+        said += " (right would be error 0 and cosine 1)"
+    else:
+        said += f": {'; '.join(_unique(finding.message for finding in findings))}"
+    style = SEVERITY_STYLES[first.severity]
+    return Text.assemble(
+        (f"{first.severity}[{first.code}] ", style), (f"{first.name}: {printable(said, encoding)}", "bold")
+    )
+
+
+def _cells(row: Sequence[Finding], encoding: str) -> dict[str, str]:
+    layer, measured = row[0].module, row[0].measurement
+    lines: dict[str, set[int]] = {}
+    for at in (finding.location for finding in row):
+        if at:
+            lines.setdefault(at.path, set()).add(at.line)
+    texts = {
+        "layer": (layer.module if layer else "") or "(root)",
+        "class": layer.class_name if layer else "-",
+        "statistic": ", ".join(_unique(finding.statistic for finding in row)) or "?",
+        "stopped by": ", ".join(_unique(finding.stop for finding in row)) or "?",
+        "at": ", ".join(f"{path}:{', '.join(map(str, sorted(numbers)))}" for path, numbers in lines.items()) or "?",
+        "error": _number(measured.error) if measured else "-",
+        "cosine": _number(measured.cosine) if measured else "-",
+    }
+    return {column: printable(text, encoding) for column, text in texts.items()}
+
+
+def _unique(texts: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(text for text in texts if text))
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.1e}"
+
+
+def _table(cells: Sequence[dict[str, str]], left_out: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    words = [word for word in _WORDS if word not in left_out]
+    for word in words:
+        table.add_column(word, overflow="fold", style="bold" if word == "layer" else "")
+    for number in _NUMBERS:
+        table.add_column(number, justify="right", no_wrap=True)
+    for row in cells:
+        table.add_row(*(Text(row[column]) for column in (*words, *_NUMBERS)))
+    return table
+
+
+def _left_out(cells: Sequence[dict[str, str]], console: Console) -> list[str]:
+    """Name the columns to tell once instead: of those with one value, the widest, until the table fits."""
+    unlimited = console.options.update(max_width=_UNLIMITED)
+    common = [word for word in _WORDS[1:] if len({row[word] for row in cells}) == 1]
+    left_out: list[str] = []
+    for word in sorted(common, key=lambda word: len(cells[0][word]), reverse=True):
+        if Extent.get(console, unlimited, _table(cells, left_out)).maximum <= console.width:
+            break
+        left_out.append(word)
+    return left_out

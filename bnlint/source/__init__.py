@@ -1,0 +1,1 @@
+"""The static lane: source text to findings and edits, by libcst. Never imports torch."""

@@ -1,0 +1,273 @@
+"""Calls: torch operations, stops, container methods, and functions of the file itself."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from bnlint.finding import SourceLocation
+from bnlint.flow.graph import Kind, Mode, Origin
+from bnlint.flow.ops import GRAD_OFF, STOPS, Role, canonical, is_inplace, role
+from bnlint.source.evaluate import Evaluator
+from bnlint.source.values import Class, Function, GradOff, Instance, Items, Literal, Name, Opaque, State, Tensor, Value
+
+_PAIRS = {"var_mean": ("var", "mean"), "std_mean": ("std", "mean")}
+_PARTS = frozenset({"chunk", "split", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split"})
+_SEVERAL = frozenset({"max", "min", "topk", "sort", "kthvalue", "mode", "aminmax", "cummax", "cummin"})
+_FACTS = frozenset({"size", "dim", "numel", "nelement", "stride", "element_size", "register_hook", "get_device", "backward"})
+_JOINING = frozenset({"stack", "cat", "concat", "concatenate", "hstack", "vstack", "addcmul", "addcdiv", "lerp"})
+_TENSOR_PACKAGES = ("torch.", "numpy.", "einops.")
+_SILENT_BUILTINS = frozenset({"isinstance", "len", "print", "hasattr", "type", "range", "id", "repr", "str", "super"})
+
+
+class Caller(Evaluator):
+    """Interprets calls."""
+
+    def call(self, state: State, node: cst.Call) -> Value:
+        """Evaluate a call."""
+        if isinstance(node.func, cst.Attribute):
+            inherited = self._super_method(state, node.func)
+            if inherited is not None:
+                args, kwargs = self._arguments(state, node)
+                return self.invoke(state, inherited, args, kwargs)
+            receiver = self.evaluate(state, node.func.value)
+            if isinstance(receiver, Tensor):
+                return self._method(state, receiver, node.func, node)
+            if isinstance(receiver, Items) and node.func.attr.value not in receiver.entries:
+                return self._container_method(state, receiver, node.func.attr.value, node)
+            callee = self.attribute(state, receiver, node.func)
+        else:
+            callee = self.evaluate(state, node.func)
+        args, kwargs = self._arguments(state, node)
+        match callee:
+            case Function():
+                return self.invoke(state, callee, args, kwargs)
+            case Class():
+                return self._construct(callee, args, kwargs)
+            case Name(path):
+                return self._function(state, path, args, kwargs, node)
+            case Instance(cls) if "__call__" in cls.methods or "forward" in cls.methods:
+                method = cls.methods.get("forward") or cls.methods["__call__"]
+                return self.invoke(state, Function(method, {}, cls, callee), args, kwargs)
+            case _:
+                return self._unknown(state, [*args, *kwargs.values()], node)
+
+    def _super_method(self, state: State, func: cst.Attribute) -> Function | None:
+        match func.value:
+            case cst.Call(func=cst.Name(value="super")):
+                me = state.variables.get("self")
+                if isinstance(me, Instance) and me.cls.base and func.attr.value in me.cls.base.methods:
+                    return Function(me.cls.base.methods[func.attr.value], {}, me.cls.base, me)
+        return None
+
+    def _arguments(self, state: State, node: cst.Call) -> tuple[list[Value], dict[str, Value]]:
+        args: list[Value] = []
+        kwargs: dict[str, Value] = {}
+        for argument in node.args:
+            value = self.evaluate(state, argument.value)
+            if argument.star == "*" and isinstance(value, Items):
+                args.extend(value.entries.values())
+            elif argument.star == "**" and isinstance(value, Items):
+                kwargs |= {str(key): entry for key, entry in value.entries.items()}
+            elif argument.keyword is not None:
+                kwargs[argument.keyword.value] = value
+            else:
+                args.append(value)
+        return args, kwargs
+
+    # -- methods of tensors
+
+    def _method(self, state: State, tensor: Tensor, func: cst.Attribute, node: cst.Call) -> Value:
+        name = func.attr.value
+        args, kwargs = self._arguments(state, node)
+        if name in _FACTS:
+            return Opaque("?")
+        if name in STOPS:
+            stopped = self.stop(state, STOPS[name], tensor, self.suffix(func.value, node))
+            if is_inplace(name):
+                self._rebind(state, func.value, stopped, node)
+            return stopped
+        if is_inplace(name) and name != "requires_grad_":
+            return self._inplace(state, tensor, func, args, kwargs, node)
+        return self._operation(state, name, [tensor, *args], kwargs, node)
+
+    def _inplace(
+        self,
+        state: State,
+        tensor: Tensor,
+        func: cst.Attribute,
+        args: list[Value],
+        kwargs: dict[str, Value],
+        node: cst.Call,
+    ) -> Value:
+        buffer = self.buffer_of(tensor)
+        if buffer is not None:
+            for argument, value in zip(node.args, [*args, *kwargs.values()], strict=False):
+                if isinstance(value, Tensor):
+                    self.store(state, buffer, value, self.locate(argument.value))
+            return tensor
+        name = "clone" if func.attr.value == "copy_" else func.attr.value
+        operands: list[Value] = [*args] if func.attr.value == "copy_" else [tensor, *args]
+        result = self._operation(state, name, operands, kwargs, node)
+        self._rebind(state, func.value, result, node)
+        return result
+
+    def buffer_of(self, tensor: Tensor) -> str | None:
+        """Return the name of the buffer that a tensor is, or is a view of."""
+        node = self.graph[tensor.node]
+        while node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE and node.args):
+            node = self.graph[node.args[0]]
+        return node.name if node.kind is Kind.BUFFER else None
+
+    def store(self, state: State, buffer: str, value: Tensor, location: SourceLocation) -> None:
+        """Record that a value is written into a buffer."""
+        recorded = not (state.grad_off and isinstance(state.grad_off[-1], GradOff))
+        self.graph.add(
+            Kind.STORE,
+            buffer,
+            [value.node],
+            attributes={"recorded": recorded},
+            origin=Origin(location, symbol=self.symbol),
+            mode=state.mode,
+        )
+
+    def _rebind(self, state: State, target: cst.BaseExpression, value: Value, node: cst.Call) -> None:
+        if isinstance(target, (cst.Name, cst.Attribute)):
+            self.assign(state, target, value, node)
+
+    # -- functions
+
+    def _function(
+        self, state: State, path: str, args: list[Value], kwargs: dict[str, Value], node: cst.Call
+    ) -> Value:
+        name = path.rsplit(".", 1)[-1]
+        tensors = [value for value in [*args, *kwargs.values()] if isinstance(value, Tensor)]
+        if name == "set_grad_enabled":
+            self._switch_grad(state, args, node)
+            return Opaque("?")
+        if path in {"float", "int", "bool"} and tensors:
+            return self.stop(state, "float", tensors[0], self.locate(node), self.locate(node))
+        if path in {"dict", "list", "tuple", "set", "reversed", "sorted", "iter"}:
+            items = next((v for v in args if isinstance(v, (Items, Tensor))), Items())
+            for key, value in kwargs.items():
+                if isinstance(items, Items):
+                    items.entries[key] = value
+            return items
+        if path == "setattr" and len(args) == 3:
+            match args:
+                case [Instance() as instance, Literal(str() as field), value]:
+                    instance.attributes[field] = value
+            return Opaque("?")
+        if path in _SILENT_BUILTINS or (not tensors and not any(isinstance(v, Items) for v in args)):
+            return Opaque("?")
+        if name in STOPS and path.startswith(_TENSOR_PACKAGES):
+            return self.stop(state, STOPS[name], tensors[0], self.locate(node), self.locate(node)) if tensors else Opaque("?")
+        if path.startswith("numpy.") and tensors:
+            args = [self.stop(state, "numpy", v, self.locate(node)) if isinstance(v, Tensor) else v for v in args]
+        if path.startswith(_TENSOR_PACKAGES) and (tensors or args):
+            return self._operation(state, name, args, kwargs, node)
+        return self._unknown(state, [*args, *kwargs.values()], node)
+
+    def _switch_grad(self, state: State, args: list[Value], node: cst.Call) -> None:
+        """`torch.set_grad_enabled(False)` as a call holds until it is switched back."""
+        match args:
+            case [Literal(False)]:
+                state.grad_off = (*state.grad_off, GradOff("no_grad", self.locate(node)))
+            case _:
+                state.grad_off = (*state.grad_off, None)
+
+    def _operation(
+        self, state: State, name: str, args: list[Value], kwargs: dict[str, Value], node: cst.Call
+    ) -> Value:
+        """Append a torch operation, function or method alike (the tensor comes first)."""
+        location = self.locate(node)
+        if name in _PAIRS:
+            return Items(
+                {position: self._operation(state, part, args, kwargs, node) for position, part in enumerate(_PAIRS[name])}
+            )
+        if name == "batch_norm":
+            return self._batch_norm(state, args, kwargs, node)
+        plain = canonical(name)
+        if name in _JOINING:
+            values = [v for a in args for v in (a.entries.values() if isinstance(a, Items) else [a])]
+            return self.add(state, "where", [v.node for v in values if isinstance(v, Tensor)], location)
+        if plain == "where" and len(args) == 3:
+            args = args[1:]
+        if role(plain) is Role.ARITHMETIC:
+            operands = [self.operand(state, value) for value in args[:2]]
+            operands += [self.operand(state, kwargs["other"])] if "other" in kwargs else []
+            if name in {"rsub", "__rsub__"}:
+                plain = "rsub"
+            return self.add(state, plain, [o for o in operands if o is not None], location)
+        first = next((v for v in [*args, *kwargs.values()] if isinstance(v, (Tensor, Items))), None)
+        index = self.operand(state, first) if first is not None else None
+        if role(plain) is Role.OTHER or index is None:
+            result = self._unknown(state, [*args, *kwargs.values()], node, plain)
+            return Items(each=result) if name in _SEVERAL and isinstance(result, Tensor) and len(args) > 1 else result
+        result = self.add(state, plain, [index], location)
+        return Items(each=result) if name in _PARTS else result
+
+    def _batch_norm(self, state: State, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
+        names = ["input", "running_mean", "running_var", "weight", "bias", "training"]
+        given = dict(zip(names, args, strict=False)) | kwargs
+        training = self.condition(given.get("training", Literal(False)))
+        operands = [self.operand(state, given[key]) for key in names[:3] if key in given]
+        if training.true & Mode.TRAIN or len(operands) < 3 or None in operands:
+            return self._unknown(state, [*args, *kwargs.values()], node)
+        return self.add(state, "batch_norm", [o for o in operands if o is not None], self.locate(node))
+
+    def _unknown(self, state: State, values: list[Value], node: cst.Call, name: str = "call") -> Value:
+        """A call whose inside is not seen: its result depends on every tensor that goes in."""
+        nodes: list[int] = []
+        for value in values:
+            parts = [*value.entries.values(), value.each] if isinstance(value, Items) else [value]
+            nodes += [part.node for part in parts if isinstance(part, Tensor)]
+        return self.add(state, name, nodes, self.locate(node)) if nodes else Opaque("?")
+
+    def _construct(self, cls: Class, args: list[Value], kwargs: dict[str, Value]) -> Value:
+        instance = Instance(cls)
+        if cls.fields and "__init__" not in cls.methods:
+            instance.attributes = dict(zip(cls.fields, args, strict=False)) | kwargs
+        return instance
+
+    # -- methods of containers
+
+    def _container_method(self, state: State, items: Items, name: str, node: cst.Call) -> Value:
+        args, kwargs = self._arguments(state, node)
+        match name, args:
+            case ("append" | "add" | "appendleft"), [value]:
+                items.entries[len(items.entries)] = value
+            case ("get" | "pop" | "setdefault" | "__getitem__"), [key, *rest]:
+                found = self.load_item(items, key)
+                return rest[0] if isinstance(found, Opaque) and rest else found
+            case "pop", []:
+                return self.load_item(items, Literal(-1))
+            case ("update" | "extend"), _:
+                for value in args:
+                    if isinstance(value, Items) and name == "update":
+                        items.entries |= value.entries
+                    elif isinstance(value, Items):
+                        for entry in value.entries.values():
+                            items.entries[len(items.entries)] = entry
+                items.entries |= {str(key): value for key, value in kwargs.items()}
+            case "items", _:
+                pair = Items({0: Opaque("key"), 1: self.load_item(items, Opaque("?"))})
+                return Items(each=pair)
+            case ("values" | "copy" | "_asdict"), _:
+                return Items(dict(items.entries), items.each)
+            case _:
+                pass
+        return Opaque("?")
+
+
+def grad_switch(value: Value, call_args: list[Value]) -> str | None:
+    """Return the kind of stop when a context manager or decorator turns the recording of gradients off."""
+    if not isinstance(value, Name):
+        return None
+    name = value.path.rsplit(".", 1)[-1]
+    if name not in GRAD_OFF or not value.path.startswith("torch."):
+        return None
+    if name == "set_grad_enabled" and call_args != [Literal(False)]:
+        return None
+    if name == "inference_mode" and call_args == [Literal(False)]:
+        return None
+    return GRAD_OFF[name]

@@ -1,0 +1,144 @@
+"""The static check: source text in, findings out."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+
+import libcst as cst
+
+from bnlint.catalog import BY_CODE, Fact, Rule, judge
+from bnlint.finding import Finding, Mark, SourceLocation
+from bnlint.flow.graph import FlowGraph
+from bnlint.flow.sites import Statistic, find_sites
+from bnlint.source.edits import fix_for
+from bnlint.source.lower import Parsed, lower, parse
+from bnlint.source.suppress import suppressed
+from bnlint.source.text import SourceText, apply
+
+_STATISTIC = re.compile(rb"\b(mean|nanmean|var|std|var_mean|std_mean|sum|norm|vector_norm|median)\b")
+_STOP = re.compile(
+    rb"\b(detach_?|data|no_grad|inference_mode|set_grad_enabled|item|tolist|numpy|float|tensor|as_tensor|new_tensor)\b"
+)
+
+
+def check_source(source: bytes, path: str) -> list[Finding]:
+    """Check one file.
+
+    Args:
+        source: The bytes of the file.
+        path: What the findings call the file.
+
+    Returns:
+        The findings in source order, without those that a comment suppresses.
+    """
+    broken = _syntax_error(source, path)
+    if broken is not None:
+        return [broken]
+    if not _may_hold_findings(source):
+        return []
+    text, parsed = SourceText.decode(source), parse(source, path)
+    found = {
+        (finding.code, finding.location, finding.statistic): finding
+        for symbol, graph in lower(parsed)
+        for site in find_sites(graph)
+        for statistic in site.statistics
+        for finding in _judged(text, parsed, symbol, graph, statistic)
+    }
+    return suppressed(text.text, sorted(found.values(), key=_position))
+
+
+def fix_source(source: bytes, path: str) -> bytes:
+    """Apply the safe fixes of a file until none is left; the result parses, else the input comes back unchanged."""
+    for _ in range(10):
+        edits = [e for f in check_source(source, path) if f.fix is not None and f.fix.safe for e in f.fix.edits]
+        if not edits:
+            break
+        text = SourceText.decode(source)
+        fixed = text.encode(apply(text, edits))
+        if fixed == source or _syntax_error(fixed, path) is not None:
+            break
+        source = fixed
+    return source
+
+
+def _may_hold_findings(source: bytes) -> bool:
+    return bool(_STATISTIC.search(source) and _STOP.search(source))
+
+
+def _syntax_error(source: bytes, path: str) -> Finding | None:
+    message, line, column = "", 1, 1
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(SourceText.decode(source).text)
+            if _may_hold_findings(source):
+                cst.parse_module(source)
+    except SyntaxError as error:
+        message, line, column = error.msg, error.lineno or 1, max(error.offset or 1, 1)
+    except cst.ParserSyntaxError as error:
+        message, line, column = error.message, error.raw_line, error.raw_column + 1
+    except (UnicodeDecodeError, ValueError) as error:
+        message = f"cannot be decoded: {error}"
+    except (RecursionError, MemoryError):
+        message = "is nested too deeply to be parsed"
+    if not message:
+        return None
+    rule = BY_CODE["BN001"]
+    where = SourceLocation(path, line, column, line, column)
+    return Finding(rule.code, rule.name, rule.severity, f"not valid Python: {message.splitlines()[0]}", where)
+
+
+def _judged(
+    text: SourceText, parsed: Parsed, symbol: str, graph: FlowGraph, statistic: Statistic
+) -> Iterator[Finding]:
+    stop = graph[statistic.stops[0]] if statistic.stops else None
+    before = stop is not None and stop.index < statistic.reduction
+    fact = Fact(statistic.name, statistic.gradient, stop.name if stop else None, before)
+    rule = judge(fact, "static")
+    if rule is None or stop is None or stop.origin.location is None:
+        return
+    yield Finding(
+        rule.code,
+        rule.name,
+        rule.severity,
+        _message(rule, statistic.name, stop.name),
+        stop.origin.location,
+        symbol=stop.origin.symbol or symbol,
+        statistic=statistic.name,
+        stop=stop.name,
+        marks=_marks(graph, statistic),
+        fix=fix_for(text, parsed, graph, statistic),
+    )
+
+
+_HOW = {
+    "detach": "is detached",
+    "data": "is taken out of autograd by .data",
+    "no_grad": "is computed without gradients",
+    "inference_mode": "is computed in inference mode",
+}
+
+
+def _message(rule: Rule, statistic: str, stop: str) -> str:
+    if rule.code == "BN103":
+        return f"the {statistic} that normalizes this input is computed from a detached copy of it"
+    how = _HOW.get(stop, "leaves autograd as a plain number")
+    return f"the {statistic} that normalizes its own input {how}: no gradient flows through it"
+
+
+def _marks(graph: FlowGraph, statistic: Statistic) -> tuple[Mark, ...]:
+    stop = graph[statistic.stops[0]]
+    marks = [
+        ("statistic", f"the {statistic.name} is computed here", graph[statistic.reduction].origin.location),
+        ("stop", "its gradient stops here", stop.origin.region or stop.origin.location),
+        ("use", "and it normalizes its own input here", graph[statistic.use].origin.location),
+    ]
+    return tuple(Mark(role, text, location) for role, text, location in marks if location is not None)
+
+
+def _position(finding: Finding) -> tuple[int, int, str]:
+    where = finding.location
+    return (where.line, where.column, finding.code) if where else (0, 0, finding.code)

@@ -1,0 +1,92 @@
+"""Edits that let the gradient of a statistic flow again, and keep running statistics out of the graph."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from bnlint.finding import Edit, Fix, SourceLocation
+from bnlint.flow.graph import FlowGraph, Kind, Node
+from bnlint.flow.sites import Statistic
+from bnlint.source.blocks import unwrapped
+from bnlint.source.lower import Parsed
+from bnlint.source.text import SourceText
+
+_ATOMS = (cst.Name, cst.Attribute, cst.Call, cst.Subscript)
+
+
+def fix_for(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Statistic) -> Fix | None:
+    """Return the edits that remove every stop of a statistic, None where bnlint cannot do it.
+
+    A stop that also kept a running statistic out of the graph moves to that statistic's update.
+    """
+    edits: list[Edit] = []
+    for index in statistic.stops:
+        stop = graph[index]
+        made = _without(text, parsed, graph, stop)
+        if made is None:
+            return None
+        edits += made
+        edits += [edit for store in _fed_stores(graph, index) for edit in _detached(text, store)]
+    kinds = " and ".join(dict.fromkeys(_SPELLED.get(graph[i].name, graph[i].name) for i in statistic.stops))
+    return Fix(f"remove {kinds} from the {statistic.name}", True, tuple(sorted(set(edits))))
+
+
+_SPELLED = {
+    "detach": "`.detach()`",
+    "data": "`.data`",
+    "no_grad": "`torch.no_grad()`",
+    "inference_mode": "`torch.inference_mode()`",
+}
+
+
+def _without(text: SourceText, parsed: Parsed, graph: FlowGraph, stop: Node) -> list[Edit] | None:
+    location, region = stop.origin.location, stop.origin.region
+    match stop.name:
+        case "detach" | "data" if location is not None and region is None:
+            return [Edit(_from_dot(text, location), "")]
+        case "no_grad" | "inference_mode" if region is not None:
+            updates = {
+                node.origin.location
+                for node in graph
+                if node.kind is Kind.STORE and node.origin.location is not None
+            }
+            return unwrapped(text, parsed, region, updates)
+        case _:
+            return None
+
+
+def _from_dot(text: SourceText, location: SourceLocation) -> SourceLocation:
+    """Keep a comment that stands between the statistic and its `.detach()` on a line of its own."""
+    content = text.at(location)
+    if "#" not in content:
+        return location
+    before, _, after = content.rpartition(".")
+    lines = before.count("\n")
+    column = len(before) - before.rfind("\n") if lines else location.column + len(before)
+    del after
+    return SourceLocation(location.path, location.line + lines, column, location.end_line, location.end_column)
+
+
+def _fed_stores(graph: FlowGraph, stop: int) -> list[Node]:
+    """Return the recorded buffer updates that the stop keeps out of the graph, and nothing else does."""
+    fed = {stop}
+    stores: list[Node] = []
+    for node in graph:
+        if node.index <= stop or not fed.intersection(node.args):
+            continue
+        if node.kind in {Kind.OP, Kind.MERGE}:
+            fed.add(node.index)
+        elif node.kind is Kind.STORE and node.attributes.get("recorded"):
+            stores.append(node)
+    return stores
+
+
+def _detached(text: SourceText, store: Node) -> list[Edit]:
+    location = store.origin.location
+    if location is None:
+        return []
+    end = SourceLocation(location.path, location.end_line, location.end_column, location.end_line, location.end_column)
+    if isinstance(cst.parse_expression(f"({text.at(location)})"), _ATOMS):
+        return [Edit(end, ".detach()")]
+    start = SourceLocation(location.path, location.line, location.column, location.line, location.column)
+    return [Edit(start, "("), Edit(end, ").detach()")]

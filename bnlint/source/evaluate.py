@@ -1,0 +1,400 @@
+"""Expressions: what an expression of the source text evaluates to, recorded as nodes of the flow graph."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+
+import libcst as cst
+
+from bnlint.finding import SourceLocation
+from bnlint.flow.graph import FlowGraph, Kind, Mode, Origin
+from bnlint.flow.ops import STOPS, canonical
+from bnlint.source.values import (
+    Class,
+    Condition,
+    Function,
+    GradOff,
+    Instance,
+    Items,
+    Literal,
+    Name,
+    Opaque,
+    State,
+    Tensor,
+    Value,
+)
+
+#: nodes after which the flow of one function counts as lost
+MAX_NODES = 20_000
+
+BINARY: dict[type[cst.BaseBinaryOp] | type[cst.BaseAugOp], str] = {
+    cst.Add: "add",
+    cst.Subtract: "sub",
+    cst.Multiply: "mul",
+    cst.Divide: "div",
+    cst.Power: "pow",
+    cst.MatrixMultiply: "matmul",
+    cst.AddAssign: "add",
+    cst.SubtractAssign: "sub",
+    cst.MultiplyAssign: "mul",
+    cst.DivideAssign: "div",
+    cst.PowerAssign: "pow",
+}
+_COMPARISONS: dict[type[cst.BaseCompOp], str] = {
+    cst.Equal: "eq",
+    cst.NotEqual: "ne",
+    cst.LessThan: "lt",
+    cst.LessThanEqual: "le",
+    cst.GreaterThan: "gt",
+    cst.GreaterThanEqual: "ge",
+}
+_LAYOUTS = frozenset({"T", "mT", "H", "mH", "real"})
+
+
+class FlowLost(Exception):
+    """The flow of a function cannot be followed; unknown is silence."""
+
+
+class Evaluator:
+    """Interprets expressions. Statements and calls build on it."""
+
+    def __init__(
+        self,
+        graph: FlowGraph,
+        globals_: Mapping[str, Value],
+        locate: Callable[[cst.CSTNode], SourceLocation],
+        symbol: str,
+    ) -> None:
+        self.graph = graph
+        self.globals = globals_
+        self.locate = locate
+        self.symbol = symbol
+
+    # -- nodes
+
+    def add(
+        self,
+        state: State,
+        name: str,
+        args: list[int],
+        location: SourceLocation,
+        attributes: Mapping[str, object] | None = None,
+    ) -> Tensor:
+        """Append an operation; where no gradient is recorded, a stop behind it."""
+        if len(self.graph) > MAX_NODES:
+            raise FlowLost
+        origin = Origin(location, symbol=self.symbol)
+        node = self.graph.add(Kind.OP, name, args, attributes=attributes, origin=origin, mode=state.mode)
+        off = state.grad_off[-1] if state.grad_off else None
+        if isinstance(off, GradOff):
+            origin = Origin(location, off.region, self.symbol)
+            node = self.graph.add(Kind.STOP, off.kind, [node], origin=origin, mode=state.mode)
+        return Tensor(node)
+
+    def stop(
+        self,
+        state: State,
+        kind: str,
+        tensor: Tensor,
+        location: SourceLocation,
+        region: SourceLocation | None = None,
+    ) -> Tensor:
+        """Append a stop; `region` is the whole expression where only a part of it stops."""
+        origin = Origin(location, region, self.symbol)
+        return Tensor(self.graph.add(Kind.STOP, kind, [tensor.node], origin=origin, mode=state.mode))
+
+    def operand(self, state: State, value: Value) -> int | None:
+        """Return the node of a value that takes part in arithmetic, None when it is no tensor or number at all."""
+        match value:
+            case Tensor(node):
+                return node
+            case Literal(bool() | int() | float() as number):
+                return self.graph.add(Kind.CONSTANT, repr(number), attributes={"value": number}, mode=state.mode)
+            case Opaque(text):
+                return self.graph.add(Kind.CONSTANT, text, mode=state.mode)
+            case Items(entries={}, each=Tensor(node)) if not value.entries:
+                return node
+            case _:
+                return None
+
+    def merge(self, values: list[tuple[Value, Mode]]) -> Value:
+        """Make one value of the values of several branches."""
+        distinct: dict[object, tuple[Value, Mode]] = {}
+        for value, mode in values:
+            key: object = value if isinstance(value, (Tensor, Literal, Condition, Name, Opaque)) else id(value)
+            known = distinct.get(key)
+            distinct[key] = (value, mode if known is None else mode | known[1])
+        if len(distinct) == 1:
+            return values[0][0]
+        tensors = [(v.node, mode) for v, mode in distinct.values() if isinstance(v, Tensor)]
+        if len(tensors) > 1:
+            modes = tuple(mode for _, mode in tensors)
+            args = [node for node, _ in tensors]
+            return Tensor(self.graph.add(Kind.MERGE, "merge", args, attributes={"modes": modes}))
+        containers = [(v, mode) for v, mode in distinct.values() if isinstance(v, Items)]
+        if len(containers) > 1 and not tensors:
+            return self._merged_items(containers)
+        kinds = (Tensor, Items, Instance, Function)
+        telling = [v for v, _ in distinct.values() if isinstance(v, kinds)]
+        return telling[0] if telling else Opaque("?")
+
+    def _merged_items(self, containers: list[tuple[Items, Mode]]) -> Items:
+        keys = dict.fromkeys(key for items, _ in containers for key in items.entries)
+        result = Items({k: self.merge([(i.entries[k], m) for i, m in containers if k in i.entries]) for k in keys})
+        each = [(i.each, m) for i, m in containers if i.each is not None]
+        result.each = self.merge(each) if each else None
+        return result
+
+    # -- expressions
+
+    def evaluate(self, state: State, node: cst.BaseExpression) -> Value:
+        """Evaluate an expression; side effects (in-place operations, walrus) change `state`."""
+        match node:
+            case cst.Name(value=name):
+                return self._name(state, name)
+            case cst.Integer() | cst.Float() | cst.SimpleString() | cst.ConcatenatedString():
+                return self._literal(node)
+            case cst.Attribute():
+                return self.attribute(state, self.evaluate(state, node.value), node)
+            case cst.Call():
+                return self.call(state, node)
+            case cst.BinaryOperation():
+                left, right = self.evaluate(state, node.left), self.evaluate(state, node.right)
+                return self.arithmetic(state, BINARY.get(type(node.operator), "other"), left, right, node)
+            case cst.UnaryOperation():
+                return self._unary(state, node)
+            case cst.BooleanOperation():
+                return self._boolean(state, node)
+            case cst.Comparison():
+                return self._comparison(state, node)
+            case cst.Subscript():
+                return self._subscript(state, node)
+            case cst.IfExp():
+                return self._choice(state, node)
+            case cst.Tuple() | cst.List() | cst.Set():
+                return self._sequence(state, node)
+            case cst.Dict():
+                return self._dict(state, node)
+            case cst.NamedExpr(target=target, value=value):
+                result = self.evaluate(state, value)
+                self.assign(state, target, result, value)
+                return result
+            case cst.Lambda():
+                return Function(node, state.variables)
+            case cst.ListComp() | cst.GeneratorExp() | cst.SetComp():
+                self._comprehension(state, node.for_in)
+                return Items(each=self.evaluate(state, node.elt))
+            case cst.DictComp():
+                self._comprehension(state, node.for_in)
+                return Items(each=self.evaluate(state, node.value))
+            case cst.Await(expression=expression):
+                return self.evaluate(state, expression)
+            case _:
+                return Opaque("?")
+
+    def call(self, state: State, node: cst.Call) -> Value:
+        """Evaluate a call (see `calls`)."""
+        raise FlowLost
+
+    def assign(
+        self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression
+    ) -> None:
+        """Bind a value to a target (see `interpret`)."""
+        raise FlowLost
+
+    def _name(self, state: State, name: str) -> Value:
+        if name in state.variables:
+            return state.variables[name]
+        if name in {"True", "False", "None"}:
+            return Literal(ast.literal_eval(name))
+        return self.globals.get(name, Name(name))
+
+    def _literal(self, node: cst.BaseExpression) -> Value:
+        try:
+            return Literal(ast.literal_eval(cst.Module(body=[]).code_for_node(node)))
+        except (ValueError, SyntaxError):
+            return Opaque("?")
+
+    def attribute(self, state: State, value: Value, node: cst.Attribute) -> Value:
+        """Evaluate `value.name`."""
+        name = node.attr.value
+        match value:
+            case Name(path):
+                return Name(f"{path}.{name}")
+            case Tensor() if name == "data":
+                return self.stop(state, STOPS[name], value, self.suffix(node.value, node), self.locate(node))
+            case Tensor() if name in _LAYOUTS:
+                return self.add(state, "reshape", [value.node], self.locate(node))
+            case Instance():
+                return self._field(state, value, name)
+            case Class() if name in value.methods:
+                return Function(value.methods[name], {}, value)
+            case Items() if name in value.entries:
+                return value.entries[name]
+            case Condition():
+                return Opaque("?")
+            case _:
+                if name == "training":
+                    return Condition(Mode.TRAIN, Mode.EVAL)
+                text = value.text if isinstance(value, Opaque) else "?"
+                return Opaque(f"{text}.{name}")
+
+    def suffix(self, head: cst.CSTNode, whole: cst.CSTNode) -> SourceLocation:
+        """Locate what `whole` adds behind `head`: the `.detach()` of `x.mean().detach()`."""
+        first, last = self.locate(head), self.locate(whole)
+        return SourceLocation(last.path, first.end_line, first.end_column, last.end_line, last.end_column)
+
+    def _field(self, state: State, instance: Instance, name: str) -> Value:
+        cls = instance.cls
+        if name in instance.attributes:
+            return instance.attributes[name]
+        if name == "training":
+            return Condition(Mode.TRAIN, Mode.EVAL)
+        if name in cls.methods:
+            method = cls.methods[name]
+            function = Function(method, {}, cls, instance)
+            decorators = {_decorator_name(d) for d in method.decorators}
+            return self.invoke(state, function, [], {}) if "property" in decorators else function
+        kind = Kind.PARAMETER if name in cls.parameters else Kind.BUFFER if name in cls.buffers else None
+        if kind is not None:
+            node = self.graph.add(kind, name, origin=Origin(symbol=self.symbol))
+            instance.attributes[name] = Tensor(node)
+            return instance.attributes[name]
+        number = cls.literals.get(name)
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            return Literal(number)
+        return Opaque(f"self.{name}")
+
+    def invoke(self, state: State, function: Function, args: list[Value], kwargs: dict[str, Value]) -> Value:
+        """Run a function of this file (see `interpret`)."""
+        raise FlowLost
+
+    def arithmetic(self, state: State, name: str, left: Value, right: Value, node: cst.CSTNode) -> Value:
+        """Evaluate a binary operation."""
+        if not any(isinstance(v, Tensor) or (isinstance(v, Items) and v.each) for v in (left, right)):
+            match left, right:
+                case Literal(int() | float() as a), Literal(int() | float() as b) if name in {"add", "sub", "mul"}:
+                    return Literal({"add": a + b, "sub": a - b, "mul": a * b}[name])
+                case _:
+                    return Opaque("?")
+        args = [self.operand(state, left), self.operand(state, right)]
+        return self.add(state, canonical(name), [a for a in args if a is not None], self.locate(node))
+
+    def _unary(self, state: State, node: cst.UnaryOperation) -> Value:
+        value = self.evaluate(state, node.expression)
+        match node.operator, value:
+            case cst.Minus(), Tensor(index):
+                return self.add(state, "neg", [index], self.locate(node))
+            case cst.Minus(), Literal(int() | float() as number):
+                return Literal(-number)
+            case cst.Not(), _:
+                condition = self.condition(value)
+                return Condition(condition.false, condition.true)
+            case _:
+                return value if isinstance(value, Tensor) else Opaque("?")
+
+    def condition(self, value: Value) -> Condition:
+        """Return in which modes a value may be true, and in which false."""
+        match value:
+            case Condition():
+                return value
+            case Literal(literal):
+                return Condition(Mode.BOTH, Mode(0)) if literal else Condition(Mode(0), Mode.BOTH)
+            case _:
+                return Condition()
+
+    def _boolean(self, state: State, node: cst.BooleanOperation) -> Value:
+        left = self.condition(self.evaluate(state, node.left))
+        right = self.condition(self.evaluate(state, node.right))
+        if isinstance(node.operator, cst.And):
+            return Condition(left.true & right.true, left.false | right.false)
+        return Condition(left.true | right.true, left.false & right.false)
+
+    def _comparison(self, state: State, node: cst.Comparison) -> Value:
+        left = self.evaluate(state, node.left)
+        for part in node.comparisons:
+            right = self.evaluate(state, part.comparator)
+            name = _COMPARISONS.get(type(part.operator))
+            if name and len(node.comparisons) == 1 and any(isinstance(v, Tensor) for v in (left, right)):
+                return self.arithmetic(state, name, left, right, node)
+        return Condition()
+
+    def _choice(self, state: State, node: cst.IfExp) -> Value:
+        condition = self.condition(self.evaluate(state, node.test))
+        branches = [
+            (self.evaluate(state, expression), mode & state.mode)
+            for expression, mode in ((node.body, condition.true), (node.orelse, condition.false))
+            if mode & state.mode
+        ]
+        return self.merge(branches) if branches else Opaque("?")
+
+    def _sequence(self, state: State, node: cst.Tuple | cst.List | cst.Set) -> Value:
+        items = Items()
+        for position, element in enumerate(node.elements):
+            value = self.evaluate(state, element.value)
+            if isinstance(element, cst.StarredElement):
+                items.each = value.each if isinstance(value, Items) else None
+            items.entries[position] = value
+        return items
+
+    def _dict(self, state: State, node: cst.Dict) -> Value:
+        items = Items()
+        for element in node.elements:
+            value = self.evaluate(state, element.value)
+            if isinstance(element, cst.DictElement):
+                self.store_item(items, self.evaluate(state, element.key), value)
+            elif isinstance(value, Items):
+                items.entries |= value.entries
+        return items
+
+    def store_item(self, items: Items, key: Value, value: Value) -> None:
+        """Put a value under a key; a key that is not known goes to all."""
+        if isinstance(key, Literal):
+            items.entries[key.value] = value
+        else:
+            items.each = value if items.each is None else self.merge([(items.each, Mode.BOTH), (value, Mode.BOTH)])
+
+    def load_item(self, items: Items, key: Value) -> Value:
+        """Get the value under a key; any of them when the key is not known."""
+        if isinstance(key, Literal):
+            position = key.value
+            if isinstance(position, int) and position < 0:
+                position += len(items.entries)
+            if position in items.entries:
+                return items.entries[position]
+            return items.each if items.each is not None else Opaque("?")
+        values = [*items.entries.values(), *([items.each] if items.each is not None else [])]
+        return self.merge([(value, Mode.BOTH) for value in values]) if values else Opaque("?")
+
+    def _subscript(self, state: State, node: cst.Subscript) -> Value:
+        value = self.evaluate(state, node.value)
+        if isinstance(value, Tensor):
+            return self.add(state, "reshape", [value.node], self.locate(node))
+        if isinstance(value, Items) and len(node.slice) == 1:
+            part = node.slice[0].slice
+            if isinstance(part, cst.Index):
+                return self.load_item(value, self.evaluate(state, part.value))
+            return value
+        return Opaque("?")
+
+    def _comprehension(self, state: State, loop: cst.CompFor) -> None:
+        current: cst.CompFor | None = loop
+        while current is not None:
+            self.assign(state, current.target, self.element(state, self.evaluate(state, current.iter)), current.iter)
+            current = current.inner_for_in
+
+    def element(self, state: State, value: Value) -> Value:
+        """Return what iterating over a value yields."""
+        match value:
+            case Tensor(node):
+                return Tensor(node)
+            case Items():
+                return self.load_item(value, Opaque("?"))
+            case _:
+                return Opaque("?")
+
+
+def _decorator_name(decorator: cst.Decorator) -> str:
+    node = decorator.decorator
+    return node.value if isinstance(node, cst.Name) else ""

@@ -1,0 +1,311 @@
+"""Statements: run a function of the source text over abstract values, both branches of every choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import libcst as cst
+
+from bnlint.flow.graph import Kind, Mode, Origin
+from bnlint.source.calls import Caller, grad_switch
+from bnlint.source.evaluate import BINARY
+from bnlint.source.names import imported
+from bnlint.source.values import (
+    Branch,
+    Condition,
+    Function,
+    GradOff,
+    Instance,
+    Items,
+    Literal,
+    Name,
+    Opaque,
+    State,
+    Tensor,
+    Value,
+    rejoin,
+)
+
+#: how deep calls of the file's own functions are followed
+MAX_DEPTH = 12
+_TRAINING_NAMES = frozenset({"training", "is_training", "train_mode", "is_train", "bn_training"})
+
+
+class Interpreter(Caller):
+    """Runs functions. One interpreter serves one entry point and fills one graph."""
+
+    frames: tuple[list[tuple[Value, Mode]], ...] = ()
+    active: tuple[cst.CSTNode, ...] = ()
+
+    def run(self, function: Function) -> None:
+        """Run an entry point: its parameters are inputs, what it returns is the output."""
+        state = State({})
+        parameters = _parameters(function.node)
+        args: list[Value] = []
+        for parameter in parameters[1 if function.bound else 0 :]:
+            args.append(self._input(state, parameter))
+        result = self.invoke(state, function, args, {})
+        for value in self._tensors(result, 0):
+            self.graph.add(Kind.OUTPUT, "output", [value.node])
+
+    def _input(self, state: State, parameter: cst.Param) -> Value:
+        name = parameter.name.value
+        if name in _TRAINING_NAMES:
+            return Condition(Mode.TRAIN, Mode.EVAL)
+        if parameter.default is not None and not isinstance(parameter.default, cst.Name):
+            return Opaque(name)
+        if isinstance(parameter.default, cst.Name) and parameter.default.value in {"True", "False"}:
+            return Opaque(name)
+        return Tensor(self.graph.add(Kind.INPUT, name, origin=Origin(self.locate(parameter.name), symbol=self.symbol)))
+
+    def _tensors(self, value: Value, depth: int) -> list[Tensor]:
+        match value:
+            case Tensor():
+                return [value]
+            case Items() if depth < 4:
+                parts = [*value.entries.values(), *([value.each] if value.each is not None else [])]
+                return [tensor for part in parts for tensor in self._tensors(part, depth + 1)]
+            case Instance() if depth < 4:
+                return [tensor for part in value.attributes.values() for tensor in self._tensors(part, depth + 1)]
+            case _:
+                return []
+
+    def invoke(self, state: State, function: Function, args: list[Value], kwargs: dict[str, Value]) -> Value:
+        """Run a function in the state of its caller; what it does to objects stays."""
+        if function.node in self.active or len(self.active) >= MAX_DEPTH:
+            return Opaque("?")
+        variables = dict(function.closure)
+        if function.bound is not None and not _is_static(function.node):
+            args = [function.bound, *args]
+        self._bind(variables, function.node, args, kwargs)
+        inner = State(variables, state.mode, state.grad_off)
+        self.active = (*self.active, function.node)
+        try:
+            if isinstance(function.node, cst.Lambda):
+                return self.evaluate(inner, function.node.body)
+            for decorator in function.node.decorators:
+                off = self._grad_off(inner, decorator.decorator, decorator)
+                inner.grad_off = (*inner.grad_off, off) if off else inner.grad_off
+            returned: list[tuple[Value, Mode]] = []
+            self.frames = (*self.frames, returned)
+            self._suite(inner, function.node.body)
+            self.frames = self.frames[:-1]
+            return self.merge(returned) if returned else Literal(None)
+        finally:
+            self.active = self.active[:-1]
+
+    def _bind(
+        self, variables: dict[str, Value], node: cst.FunctionDef | cst.Lambda, args: list[Value], kwargs: dict[str, Value]
+    ) -> None:
+        positional = [*node.params.posonly_params, *node.params.params]
+        for parameter, value in zip(positional, args, strict=False):
+            variables[parameter.name.value] = value
+        rest = args[len(positional) :]
+        if isinstance(node.params.star_arg, cst.Param):
+            variables[node.params.star_arg.name.value] = Items(dict(enumerate(rest)))
+        names = {parameter.name.value for parameter in _parameters(node)}
+        variables |= {name: value for name, value in kwargs.items() if name in names}
+        if node.params.star_kwarg is not None:
+            extra = {name: value for name, value in kwargs.items() if name not in names}
+            variables[node.params.star_kwarg.name.value] = Items(dict(extra))
+        for parameter in _parameters(node):
+            if parameter.name.value not in variables:
+                default = parameter.default
+                value = self.evaluate(State({}), default) if default is not None else Opaque(parameter.name.value)
+                variables[parameter.name.value] = value
+
+    # -- statements
+
+    def _suite(self, state: State, body: cst.BaseSuite) -> None:
+        self._block(state, body.body)
+
+    def _block(self, state: State, statements: Sequence[cst.BaseStatement | cst.BaseSmallStatement]) -> None:
+        for statement in statements:
+            if not state.mode:
+                return
+            self._statement(state, statement)
+
+    def _statement(self, state: State, node: cst.BaseStatement | cst.BaseSmallStatement) -> None:
+        match node:
+            case cst.SimpleStatementLine(body=body):
+                self._block(state, body)
+            case cst.Assign(targets=targets, value=value):
+                result = self.evaluate(state, value)
+                for target in targets:
+                    self.assign(state, target.target, result, value)
+            case cst.AnnAssign(target=target, value=value) if value is not None:
+                self.assign(state, target, self.evaluate(state, value), value)
+            case cst.AugAssign():
+                self._augmented(state, node)
+            case cst.Expr(value=value):
+                self.evaluate(state, value)
+            case cst.Return(value=value):
+                result = Literal(None) if value is None else self.evaluate(state, value)
+                if not (isinstance(result, Literal) and result.value is None):
+                    self.frames[-1].append((result, state.mode))
+                state.mode = Mode(0)
+            case cst.Raise():
+                state.mode = Mode(0)
+            case cst.If():
+                self._if(state, node)
+            case cst.For(target=target, iter=iterable, body=body):
+                values = self.evaluate(state, iterable)
+                once = state.fork(Mode.BOTH)
+                self.assign(once.state, target, self.element(once.state, values), iterable)
+                self._suite(once.state, body)
+                rejoin(state, [once, state.fork(Mode.BOTH)] if _may_skip(values) else [once], self.merge)
+            case cst.While(body=body):
+                once = state.fork(Mode.BOTH)
+                self._suite(once.state, body)
+                rejoin(state, [once, state.fork(Mode.BOTH)], self.merge)
+            case cst.With():
+                self._with(state, node)
+            case cst.Try() | cst.TryStar():
+                self._try(state, node)
+            case cst.FunctionDef(name=cst.Name(value=name)):
+                state.variables[name] = Function(node, state.variables)
+            case cst.Import() | cst.ImportFrom():
+                state.variables |= imported(node)
+            case cst.Match(cases=cases):
+                branches = [state.fork(Mode.BOTH) for _ in cases]
+                for branch, case in zip(branches, cases, strict=True):
+                    self._suite(branch.state, case.body)
+                rejoin(state, [*branches, state.fork(Mode.BOTH)], self.merge)
+            case _:
+                return
+
+    def _if(self, state: State, node: cst.If) -> None:
+        condition = self.condition(self.evaluate(state, node.test))
+        branches: list[Branch] = []
+        if condition.true & state.mode:
+            branches.append(state.fork(condition.true))
+            self._suite(branches[-1].state, node.body)
+        if condition.false & state.mode:
+            branches.append(state.fork(condition.false))
+            match node.orelse:
+                case cst.If():
+                    self._if(branches[-1].state, node.orelse)
+                case cst.Else(body=body):
+                    self._suite(branches[-1].state, body)
+        if branches:
+            rejoin(state, branches, self.merge)
+        else:
+            state.mode = Mode(0)
+
+    def _with(self, state: State, node: cst.With) -> None:
+        before = state.grad_off
+        for item in node.items:
+            off = self._grad_off(state, item.item, item)
+            if off is not None:
+                state.grad_off = (*state.grad_off, off)
+                continue
+            value = self.evaluate(state, item.item)
+            if isinstance(item.item, cst.Call) and isinstance(value, Opaque):
+                called = self.evaluate(state, item.item.func)
+                if isinstance(called, Name) and called.path.endswith((".enable_grad", ".set_grad_enabled")):
+                    state.grad_off = (*state.grad_off, None)
+            if item.asname is not None:
+                self.assign(state, item.asname.name, value, item.item)
+        self._suite(state, node.body)
+        state.grad_off = before
+
+    def _grad_off(self, state: State, expression: cst.BaseExpression, where: cst.CSTNode) -> GradOff | None:
+        args: list[Value] = []
+        if isinstance(expression, cst.Call):
+            args = [self.evaluate(state, argument.value) for argument in expression.args]
+            expression = expression.func
+        if not isinstance(expression, (cst.Name, cst.Attribute)):
+            return None
+        kind = grad_switch(self.evaluate(state, expression), args)
+        return None if kind is None else GradOff(kind, self.locate(where))
+
+    def _try(self, state: State, node: cst.Try | cst.TryStar) -> None:
+        tried = state.fork(Mode.BOTH)
+        self._suite(tried.state, node.body)
+        if node.orelse is not None:
+            self._suite(tried.state, node.orelse.body)
+        branches = [tried]
+        for handler in node.handlers:
+            branches.append(state.fork(Mode.BOTH))
+            self._suite(branches[-1].state, handler.body)
+        rejoin(state, branches, self.merge)
+        if node.finalbody is not None:
+            self._suite(state, node.finalbody.body)
+
+    def _augmented(self, state: State, node: cst.AugAssign) -> None:
+        old, new = self.evaluate(state, node.target), self.evaluate(state, node.value)
+        if isinstance(old, Tensor) and (buffer := self.buffer_of(old)) is not None:
+            if isinstance(new, Tensor):
+                self.store(state, buffer, new, self.locate(node.value))
+            return
+        name = BINARY.get(type(node.operator), "other")
+        self.assign(state, node.target, self.arithmetic(state, name, old, new, node), node.value)
+
+    def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression) -> None:
+        """Bind a value to a name, attribute, entry or tuple of targets."""
+        match target:
+            case cst.Name(value=name):
+                state.variables[name] = value
+            case cst.Tuple(elements=elements) | cst.List(elements=elements):
+                for position, element in enumerate(elements):
+                    self.assign(state, element.value, self._unpacked(state, value, position), source)
+            case cst.StarredElement(value=inner):
+                self.assign(state, inner, value, source)
+            case cst.Attribute(value=owner, attr=cst.Name(value=name)):
+                self._assign_attribute(state, self.evaluate(state, owner), name, value, source)
+            case cst.Subscript():
+                self._assign_item(state, target, value, source)
+            case _:
+                return
+
+    def _unpacked(self, state: State, value: Value, position: int) -> Value:
+        match value:
+            case Items():
+                return self.load_item(value, Literal(position))
+            case Instance(cls, attributes) if position < len(cls.fields):
+                return attributes.get(cls.fields[position], Opaque("?"))
+            case Tensor():
+                return value
+            case _:
+                return Opaque("?")
+
+    def _assign_attribute(
+        self, state: State, owner: Value, name: str, value: Value, source: cst.BaseExpression
+    ) -> None:
+        match owner, value:
+            case Instance(cls), Tensor() if name in cls.buffers:
+                self.store(state, name, value, self.locate(source))
+            case Instance(), _:
+                owner.attributes[name] = value
+            case Tensor(), Tensor() if name == "data" and (buffer := self.buffer_of(owner)) is not None:
+                self.store(state, buffer, value, self.locate(source))
+            case Items(), _:
+                owner.entries[name] = value
+            case _:
+                return
+
+    def _assign_item(self, state: State, target: cst.Subscript, value: Value, source: cst.BaseExpression) -> None:
+        owner = self.evaluate(state, target.value)
+        if isinstance(owner, Items) and len(target.slice) == 1:
+            part = target.slice[0].slice
+            key = self.evaluate(state, part.value) if isinstance(part, cst.Index) else Opaque("?")
+            self.store_item(owner, key, value)
+        elif isinstance(owner, Tensor) and isinstance(value, Tensor):
+            buffer = self.buffer_of(owner)
+            if buffer is not None:
+                self.store(state, buffer, value, self.locate(source))
+            else:
+                self.assign(state, target.value, self.merge([(owner, state.mode), (value, state.mode)]), source)
+
+
+def _parameters(node: cst.FunctionDef | cst.Lambda) -> list[cst.Param]:
+    return [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
+
+
+def _is_static(node: cst.FunctionDef | cst.Lambda) -> bool:
+    decorators = () if isinstance(node, cst.Lambda) else node.decorators
+    return any(isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in decorators)
+
+
+def _may_skip(values: Value) -> bool:
+    return not (isinstance(values, Items) and values.entries)

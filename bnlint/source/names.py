@@ -1,0 +1,55 @@
+"""What the imports and constants of a module bind."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from bnlint.source.values import Literal, Name, Value
+
+
+def module_names(module: cst.Module) -> dict[str, Value]:
+    """Return the names that the imports and the numeric constants at the top level of a module bind."""
+    names: dict[str, Value] = {}
+    for statement in module.body:
+        for part in statement.body if isinstance(statement, cst.SimpleStatementLine) else ():
+            names |= imported(part)
+            match part:
+                case cst.Assign(
+                    targets=[cst.AssignTarget(target=cst.Name(value=name))], value=cst.Integer() | cst.Float() as value
+                ):
+                    names[name] = Literal(value.evaluated_value)
+    return names
+
+
+def imported(statement: cst.CSTNode) -> dict[str, Value]:
+    """Return what an import statement binds."""
+    match statement:
+        case cst.Import(names=names):
+            found: dict[str, Value] = {}
+            for alias in names:
+                path = _dotted(alias.name)
+                if isinstance(alias.asname, cst.AsName) and isinstance(alias.asname.name, cst.Name):
+                    found[alias.asname.name.value] = Name(path)
+                else:
+                    found[path.split(".")[0]] = Name(path.split(".")[0])
+            return found
+        case cst.ImportFrom(module=source, names=names) if not isinstance(names, cst.ImportStar):
+            prefix = "." * len(statement.relative) + (_dotted(source) if source is not None else "")
+            return {
+                (a.asname.name.value if a.asname and isinstance(a.asname.name, cst.Name) else _dotted(a.name)): Name(
+                    f"{prefix}.{_dotted(a.name)}"
+                )
+                for a in names
+            }
+        case _:
+            return {}
+
+
+def _dotted(node: cst.BaseExpression) -> str:
+    match node:
+        case cst.Attribute(value=value, attr=cst.Name(value=name)):
+            return f"{_dotted(value)}.{name}"
+        case cst.Name(value=name):
+            return name
+        case _:
+            return "?"

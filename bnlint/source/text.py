@@ -1,0 +1,69 @@
+"""Source text as bytes, as characters, and by line and column."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+import tokenize
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+
+from bnlint.finding import Edit, SourceLocation
+
+_LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceText:
+    """The characters of a file and what is needed to write the same bytes again."""
+
+    text: str
+    encoding: str
+    bom: bytes
+    starts: tuple[int, ...]
+
+    @classmethod
+    def decode(cls, source: bytes) -> SourceText:
+        """Decode a file by its BOM or coding line.
+
+        Raises:
+            SyntaxError: The coding line names no encoding that Python knows.
+            UnicodeDecodeError: The bytes are not in the encoding that the file says.
+        """
+        bom = codecs.BOM_UTF8 if source.startswith(codecs.BOM_UTF8) else b""
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+        encoding = "utf-8" if encoding == "utf-8-sig" else encoding
+        text = source[len(bom) :].decode(encoding)
+        lines = [match.end() - match.start() for match in _LINES.finditer(text)]
+        return cls(text, encoding, bom, tuple(accumulate(lines, initial=0)))
+
+    def encode(self, text: str) -> bytes:
+        """Encode a changed text as the file was."""
+        return self.bom + text.encode(self.encoding)
+
+    def span(self, location: SourceLocation) -> tuple[int, int]:
+        """Return the character offsets of a location."""
+        return (
+            self.starts[location.line - 1] + location.column - 1,
+            self.starts[location.end_line - 1] + location.end_column - 1,
+        )
+
+    def at(self, location: SourceLocation) -> str:
+        """Return the text of a location."""
+        start, end = self.span(location)
+        return self.text[start:end]
+
+
+def apply(source: SourceText, edits: Iterable[Edit]) -> str:
+    """Apply edits to a text; of two that overlap, the first wins, and an edit given twice is made once."""
+    pieces: list[str] = []
+    position = 0
+    for edit in sorted(set(edits)):
+        start, end = source.span(edit.location)
+        if start < position:
+            continue
+        pieces += [source.text[position:start], edit.replacement]
+        position = end
+    return "".join([*pieces, source.text[position:]])

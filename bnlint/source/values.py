@@ -1,0 +1,178 @@
+"""What a name can hold while source text is interpreted: tensors of the flow graph, literals, containers, functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import libcst as cst
+
+from bnlint.finding import SourceLocation
+from bnlint.flow.graph import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A value that the flow graph follows."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A number, string, boolean or None that the text spells out."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A truth value: the modes in which it may be true and in which it may be false."""
+
+    true: Mode = Mode.BOTH
+    false: Mode = Mode.BOTH
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name that was imported or is built in, by its full path (`torch.nn.functional.relu`)."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A value of which nothing is known but how it is spelled, and which tensors went into it."""
+
+    text: str = ""
+
+
+@dataclass(eq=False, slots=True)
+class Items:
+    """A tuple, list, dict or object with named fields; `each` stands for the entries whose key is not known."""
+
+    entries: dict[object, Value] = field(default_factory=dict)
+    each: Value | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Function:
+    """A function of this file, with the variables around it and the object that it is bound to."""
+
+    node: cst.FunctionDef | cst.Lambda
+    closure: Mapping[str, Value]
+    owner: Class | None = None
+    bound: Instance | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Class:
+    """A class of this file: its methods (bases of this file included) and what its text says of its attributes."""
+
+    name: str
+    methods: Mapping[str, cst.FunctionDef]
+    parameters: frozenset[str]
+    buffers: frozenset[str]
+    literals: Mapping[str, object]
+    fields: tuple[str, ...] = ()
+    base: Class | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Instance:
+    """An object of a class of this file: `self`, or a dataclass."""
+
+    cls: Class
+    attributes: dict[str, Value] = field(default_factory=dict)
+
+
+Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Class | Instance
+
+
+@dataclass(frozen=True, slots=True)
+class GradOff:
+    """A region in which no gradient is recorded."""
+
+    kind: str
+    region: SourceLocation
+
+
+@dataclass(slots=True)
+class State:
+    """What is known at one point of a function: variables, the mode that runs here, whether gradients are recorded.
+
+    `mode` is empty once every path has returned or raised.
+    """
+
+    variables: dict[str, Value]
+    mode: Mode = Mode.BOTH
+    grad_off: tuple[GradOff | None, ...] = ()
+
+    def fork(self, mode: Mode) -> Branch:
+        """Return a copy for one branch; its containers are copies too, so that branches do not see each other's writes."""
+        copies: dict[int, tuple[Items | Instance, Items | Instance]] = {}
+        variables = {name: _copied(value, copies) for name, value in self.variables.items()}
+        return Branch(State(variables, self.mode & mode, self.grad_off), copies)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One branch of a fork, and which of its containers is a copy of which."""
+
+    state: State
+    copies: Mapping[int, tuple[Items | Instance, Items | Instance]]
+
+
+def _copied(value: Value, copies: dict[int, tuple[Items | Instance, Items | Instance]]) -> Value:
+    if not isinstance(value, (Items, Instance)):
+        return value
+    if id(value) in copies:
+        return copies[id(value)][1]
+    if isinstance(value, Items):
+        items = Items()
+        copies[id(value)] = value, items
+        items.entries = {key: _copied(entry, copies) for key, entry in value.entries.items()}
+        items.each = None if value.each is None else _copied(value.each, copies)
+        return items
+    instance = Instance(value.cls)
+    copies[id(value)] = value, instance
+    instance.attributes = {name: _copied(entry, copies) for name, entry in value.attributes.items()}
+    return instance
+
+
+def rejoin(state: State, branches: list[Branch], merge: Callable[[list[tuple[Value, Mode]]], Value]) -> None:
+    """Write what the branches of a fork did back into `state`.
+
+    Containers keep their identity; variables are merged over the branches that go on.
+
+    Args:
+        state: The state that was forked; changed in place.
+        branches: All branches, those that ended in a return included (their writes into objects count).
+        merge: Makes one value of the values of several branches, given the mode of each.
+    """
+    origins = {id(copy): original for branch in branches for original, copy in branch.copies.values()}
+
+    def restored(value: Value) -> Value:
+        return origins.get(id(value), value)
+
+    def merged(tables: list[tuple[Mapping[object, Value], Mode]]) -> dict[object, Value]:
+        keys = dict.fromkeys(key for table, _ in tables for key in table)
+        return {key: merge([(restored(t[key]), mode) for t, mode in tables if key in t]) for key in keys}
+
+    everything = [(b, b.state.mode or Mode.BOTH) for b in branches]
+    for key, (original, _) in branches[0].copies.items():
+        copies = [(b.copies[key][1], mode) for b, mode in everything if key in b.copies]
+        if isinstance(original, Items):
+            original.entries = merged([(c.entries, mode) for c, mode in copies if isinstance(c, Items)])
+        else:
+            tables = [({k: v for k, v in c.attributes.items()}, m) for c, m in copies if isinstance(c, Instance)]
+            original.attributes = {str(k): v for k, v in merged(list(tables)).items()}
+    going_on = [(b.state.variables, b.state.mode) for b in branches if b.state.mode]
+    state.mode = Mode(0)
+    for _, mode in going_on:
+        state.mode |= mode
+    if going_on:
+        state.variables = {str(k): v for k, v in merged([(dict(t), m) for t, m in going_on]).items()}
+    offs = [b.state.grad_off for b in branches if b.state.mode]
+    if offs:
+        state.grad_off = offs[0] if all(off == offs[0] for off in offs) else ()
