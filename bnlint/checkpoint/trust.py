@@ -7,6 +7,7 @@ reach.
 
 from __future__ import annotations
 
+import _compat_pickle
 import importlib
 import importlib.util
 import pickle
@@ -31,6 +32,7 @@ _LAYERS = (
     "torchvision.transforms",
     "timm.layers",
     "timm.models",
+    "bnlint.layers",
 )
 
 _HARMLESS = frozenset(
@@ -173,7 +175,8 @@ def _well_formed(name: str) -> bool:
 
 
 def _is_standard(name: str) -> bool:
-    return name.partition(".")[0] in sys.stdlib_module_names
+    # With pickle protocol 2 the file has Python 2's names: subprocess is written as commands.
+    return name.partition(".")[0] in sys.stdlib_module_names.union(_compat_pickle.IMPORT_MAPPING)
 
 
 def _objection(name: str, trust: Trust) -> str | None:

@@ -192,7 +192,9 @@ def _grouped(
     centered = {origin for r in {r for r, _ in paths} if (origin := _centered_tensor(graph, sources, r)) is not None}
     for (reduction, use), stops in sorted(paths.items()):
         stopped = [path for path in stops if path]
-        gradient = Gradient.FLOWS if not stopped else Gradient.UNKNOWN if len(stopped) < len(stops) else Gradient.STOPPED
+        gradient = (
+            Gradient.FLOWS if not stopped else Gradient.UNKNOWN if len(stopped) < len(stops) else Gradient.STOPPED
+        )
         candidate = Statistic(
             _name(graph, sources[reduction], reduction, centered),
             reduction,

@@ -191,9 +191,7 @@ def measure(layer: nn.Module, call: Call | None = None) -> Measured:
         else:
             error, cosine = _estimate(probe, seen) if disagreement > THRESHOLD else (0.0, 1.0)
         shape = tuple(probe.x.shape)
-        return Measured(
-            error, cosine, disagreement, truth is not None, tuple(harm), probe.sites, probe.lowered, shape
-        )
+        return Measured(error, cosine, disagreement, truth is not None, tuple(harm), probe.sites, probe.lowered, shape)
 
 
 def owner(lowered: Lowered, site: Site) -> str:

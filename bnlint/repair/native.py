@@ -111,8 +111,14 @@ def build(layer: nn.Module, recipe: Recipe, conventions: Conventions, momentum: 
     """
     tracks = getattr(layer, "running_mean", None) is not None
     affine = recipe.weight is not None or recipe.bias is not None
-    ours = any((conventions.unbiased, tracks and conventions.batch_statistics_in_eval,
-                tracks and conventions.no_updates, conventions.biased_running_variance))
+    ours = any(
+        (
+            conventions.unbiased,
+            tracks and conventions.batch_statistics_in_eval,
+            tracks and conventions.no_updates,
+            conventions.biased_running_variance,
+        )
+    )
     built: nn.Module
     if ours:
         built = _OURS[recipe.rank](

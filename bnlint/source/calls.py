@@ -13,7 +13,9 @@ from bnlint.source.values import Class, Function, GradOff, Instance, Items, Lite
 _PAIRS = {"var_mean": ("var", "mean"), "std_mean": ("std", "mean")}
 _PARTS = frozenset({"chunk", "split", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split"})
 _SEVERAL = frozenset({"max", "min", "topk", "sort", "kthvalue", "mode", "aminmax", "cummax", "cummin"})
-_FACTS = frozenset({"size", "dim", "numel", "nelement", "stride", "element_size", "register_hook", "get_device", "backward"})
+_FACTS = frozenset(
+    {"size", "dim", "numel", "nelement", "stride", "element_size", "register_hook", "get_device", "backward"}
+)
 _JOINING = frozenset({"stack", "cat", "concat", "concatenate", "hstack", "vstack", "addcmul", "addcdiv", "lerp"})
 _TENSOR_PACKAGES = ("torch.", "numpy.", "einops.")
 _SILENT_BUILTINS = frozenset({"isinstance", "len", "print", "hasattr", "type", "range", "id", "repr", "str", "super"})
@@ -136,9 +138,7 @@ class Caller(Evaluator):
 
     # -- functions
 
-    def _function(
-        self, state: State, path: str, args: list[Value], kwargs: dict[str, Value], node: cst.Call
-    ) -> Value:
+    def _function(self, state: State, path: str, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
         name = path.rsplit(".", 1)[-1]
         tensors = [value for value in [*args, *kwargs.values()] if isinstance(value, Tensor)]
         if name == "set_grad_enabled":
@@ -160,7 +160,11 @@ class Caller(Evaluator):
         if path in _SILENT_BUILTINS or (not tensors and not any(isinstance(v, Items) for v in args)):
             return Opaque("?")
         if name in STOPS and path.startswith(_TENSOR_PACKAGES):
-            return self.stop(state, STOPS[name], tensors[0], self.locate(node), self.locate(node)) if tensors else Opaque("?")
+            return (
+                self.stop(state, STOPS[name], tensors[0], self.locate(node), self.locate(node))
+                if tensors
+                else Opaque("?")
+            )
         if path.startswith("numpy.") and tensors:
             args = [self.stop(state, "numpy", v, self.locate(node)) if isinstance(v, Tensor) else v for v in args]
         if path.startswith(_TENSOR_PACKAGES) and (tensors or args):
@@ -175,14 +179,15 @@ class Caller(Evaluator):
             case _:
                 state.grad_off = (*state.grad_off, None)
 
-    def _operation(
-        self, state: State, name: str, args: list[Value], kwargs: dict[str, Value], node: cst.Call
-    ) -> Value:
+    def _operation(self, state: State, name: str, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
         """Append a torch operation, function or method alike (the tensor comes first)."""
         location = self.locate(node)
         if name in _PAIRS:
             return Items(
-                {position: self._operation(state, part, args, kwargs, node) for position, part in enumerate(_PAIRS[name])}
+                {
+                    position: self._operation(state, part, args, kwargs, node)
+                    for position, part in enumerate(_PAIRS[name])
+                }
             )
         if name == "batch_norm":
             return self._batch_norm(state, args, kwargs, node)
@@ -234,14 +239,14 @@ class Caller(Evaluator):
     def _container_method(self, state: State, items: Items, name: str, node: cst.Call) -> Value:
         args, kwargs = self._arguments(state, node)
         match name, args:
-            case ("append" | "add" | "appendleft"), [value]:
+            case (("append" | "add" | "appendleft"), [value]):
                 items.entries[len(items.entries)] = value
-            case ("get" | "pop" | "setdefault" | "__getitem__"), [key, *rest]:
+            case (("get" | "pop" | "setdefault" | "__getitem__"), [key, *rest]):
                 found = self.load_item(items, key)
                 return rest[0] if isinstance(found, Opaque) and rest else found
             case "pop", []:
                 return self.load_item(items, Literal(-1))
-            case ("update" | "extend"), _:
+            case (("update" | "extend"), _):
                 for value in args:
                     if isinstance(value, Items) and name == "update":
                         items.entries |= value.entries
@@ -252,7 +257,7 @@ class Caller(Evaluator):
             case "items", _:
                 pair = Items({0: Opaque("key"), 1: self.load_item(items, Opaque("?"))})
                 return Items(each=pair)
-            case ("values" | "copy" | "_asdict"), _:
+            case (("values" | "copy" | "_asdict"), _):
                 return Items(dict(items.entries), items.each)
             case _:
                 pass

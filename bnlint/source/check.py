@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import libcst as cst
 
@@ -18,6 +18,8 @@ from bnlint.source.lower import Parsed, lower, parse
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply
 
+#: how often a file is checked again after fixes that made room for others
+MAX_PASSES = 10
 _STATISTIC = re.compile(rb"\b(mean|nanmean|var|std|var_mean|std_mean|sum|norm|vector_norm|median)\b")
 _STOP = re.compile(
     rb"\b(detach_?|data|no_grad|inference_mode|set_grad_enabled|item|tolist|numpy|float|tensor|as_tensor|new_tensor)\b"
@@ -50,14 +52,15 @@ def check_source(source: bytes, path: str) -> list[Finding]:
     return suppressed(text.text, sorted(found.values(), key=_position))
 
 
-def fix_source(source: bytes, path: str) -> bytes:
-    """Apply the safe fixes of a file until none is left; the result parses, else the input comes back unchanged."""
-    for _ in range(10):
-        edits = [e for f in check_source(source, path) if f.fix is not None and f.fix.safe for e in f.fix.edits]
-        if not edits:
-            break
+def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool]) -> bytes:
+    """Apply the safe fixes of the wanted findings until none is left.
+
+    The result parses, else the text before the offending fix comes back.
+    """
+    for _ in range(MAX_PASSES):
+        found = [f for f in check_source(source, path) if wanted(f) and f.fix is not None and f.fix.safe]
         text = SourceText.decode(source)
-        fixed = text.encode(apply(text, edits))
+        fixed = text.encode(apply(text, [edit for f in found if f.fix for edit in f.fix.edits]))
         if fixed == source or _syntax_error(fixed, path) is not None:
             break
         source = fixed
@@ -91,9 +94,7 @@ def _syntax_error(source: bytes, path: str) -> Finding | None:
     return Finding(rule.code, rule.name, rule.severity, f"not valid Python: {message.splitlines()[0]}", where)
 
 
-def _judged(
-    text: SourceText, parsed: Parsed, symbol: str, graph: FlowGraph, statistic: Statistic
-) -> Iterator[Finding]:
+def _judged(text: SourceText, parsed: Parsed, symbol: str, graph: FlowGraph, statistic: Statistic) -> Iterator[Finding]:
     stop = graph[statistic.stops[0]] if statistic.stops else None
     before = stop is not None and stop.index < statistic.reduction
     fact = Fact(statistic.name, statistic.gradient, stop.name if stop else None, before)

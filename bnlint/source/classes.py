@@ -51,9 +51,7 @@ def describe(node: cst.ClassDef, known: Mapping[str, Class]) -> Class:
                 fields.append(name)
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
                 _literal(name, value, literals)
-    return Class(
-        node.name.value, methods, frozenset(parameters), frozenset(buffers), literals, tuple(fields), base
-    )
+    return Class(node.name.value, methods, frozenset(parameters), frozenset(buffers), literals, tuple(fields), base)
 
 
 def last_name(node: cst.BaseExpression) -> str:

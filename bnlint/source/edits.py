@@ -46,9 +46,7 @@ def _without(text: SourceText, parsed: Parsed, graph: FlowGraph, stop: Node) -> 
             return [Edit(_from_dot(text, location), "")]
         case "no_grad" | "inference_mode" if region is not None:
             updates = {
-                node.origin.location
-                for node in graph
-                if node.kind is Kind.STORE and node.origin.location is not None
+                node.origin.location for node in graph if node.kind is Kind.STORE and node.origin.location is not None
             }
             return unwrapped(text, parsed, region, updates)
         case _:

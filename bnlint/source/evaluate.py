@@ -197,9 +197,7 @@ class Evaluator:
         """Evaluate a call (see `calls`)."""
         raise FlowLost
 
-    def assign(
-        self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression
-    ) -> None:
+    def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression) -> None:
         """Bind a value to a target (see `interpret`)."""
         raise FlowLost
 

@@ -95,7 +95,11 @@ class Interpreter(Caller):
             self.active = self.active[:-1]
 
     def _bind(
-        self, variables: dict[str, Value], node: cst.FunctionDef | cst.Lambda, args: list[Value], kwargs: dict[str, Value]
+        self,
+        variables: dict[str, Value],
+        node: cst.FunctionDef | cst.Lambda,
+        args: list[Value],
+        kwargs: dict[str, Value],
     ) -> None:
         positional = [*node.params.posonly_params, *node.params.params]
         for parameter, value in zip(positional, args, strict=False):

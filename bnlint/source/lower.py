@@ -41,9 +41,7 @@ def parse(source: bytes, path: str) -> Parsed:
 
     def locate(node: cst.CSTNode) -> SourceLocation:
         where = positions[node]
-        return SourceLocation(
-            path, where.start.line, where.start.column + 1, where.end.line, where.end.column + 1
-        )
+        return SourceLocation(path, where.start.line, where.start.column + 1, where.end.line, where.end.column + 1)
 
     return Parsed(wrapper.module, locate)
 

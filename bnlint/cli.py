@@ -1,0 +1,145 @@
+"""The command line: parse, one call, render, exit code (0 clean, 1 findings, 2 could not do the job)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bnlint import __version__
+from bnlint.errors import BnlintError, UsageError
+
+_FORMATS = ("full", "concise", "json")
+
+
+def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def apply(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return apply
+
+
+_source_options = _options(
+    click.option("--select", multiple=True, metavar="CODES", help="Only these rules: codes, prefixes (BN1) or ALL."),
+    click.option("--ignore", multiple=True, metavar="CODES", help="Not these rules."),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these paths out (as in .gitignore)."),
+    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Read this configuration."),
+    click.option("--isolated", is_flag=True, help="Read no configuration file."),
+)
+_model_options = _options(
+    click.option("--input", "inputs", multiple=True, metavar="SHAPE", help="Shape of an input, such as 8x3x32x32."),
+    click.option(
+        "--code",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Take classes that a checkpoint needs from this file: its imports and definitions are run, nothing else.",
+    ),
+    click.option(
+        "--allow", multiple=True, metavar="NAME", help="Allow this class, or package, in a checkpoint: it is imported."
+    ),
+    click.option("--trust", is_flag=True, help="Unpickle whatever the checkpoint holds: THIS CAN RUN ANY PROGRAM."),
+    click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="Where to measure: cpu, cuda."),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="bnlint %(version)s")
+def cli() -> None:
+    """Find, prove and repair normalization layers whose batch statistics are cut out of autograd."""
+
+
+@cli.command()
+@click.argument("targets", nargs=-1)
+@_source_options
+@_model_options
+@click.option(
+    "--output-format",
+    type=click.Choice(_FORMATS),
+    default="full",
+    show_default=True,
+    envvar="BNLINT_OUTPUT_FORMAT",
+    help="How findings are printed.",
+)
+@click.option("--exit-zero", is_flag=True, help="Exit 0 although there are findings.")
+@click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
+def check(**options: Any) -> int:
+    """Report broken normalizations in source files, checkpoints and live models.
+
+    TARGETS are files and folders of Python source (default: the current folder), checkpoints such as model.pt, or
+    factories such as pkg.mod:make_model. Source is only read. A factory is imported and called: that RUNS YOUR CODE.
+    """
+    from bnlint.commands import check
+
+    return check(**options)
+
+
+@cli.command()
+@click.argument("targets", nargs=-1)
+@_source_options
+@_model_options
+@click.option("--diff", is_flag=True, help="Write nothing; print what would change (source only).")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write a checkpoint.")
+@click.option("--in-place", is_flag=True, help="Overwrite the checkpoint.")
+@click.option("--adopt-torch-conventions", is_flag=True, help="Become plain torch layers, although outputs change.")
+@click.option("--certificate", type=click.Path(path_type=Path), metavar="FILE", help="Write the proof as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+def fix(**options: Any) -> int:
+    """Remove the stops from source files, or repair the layers of a checkpoint.
+
+    Source is changed in place where the forward values stay the same. A checkpoint is repaired layer by layer, each
+    with a measured proof, and written to --output.
+    """
+    from bnlint.commands import fix
+
+    return fix(**options)
+
+
+@cli.command()
+@click.argument("code", required=False)
+@click.option("--all", "every", is_flag=True, help="Print every page.")
+def rule(code: str | None, every: bool) -> int:
+    """Print the page of a rule; without CODE, list the rules."""
+    from bnlint.commands import rule
+
+    return rule(code, every)
+
+
+@cli.command()
+def version() -> int:
+    """Print the version."""
+    click.echo(f"bnlint {__version__}")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    try:
+        code = cli.main(arguments, prog_name="bnlint", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        _complain(BnlintError(error.format_message(), hint="bnlint --help lists the commands and options"))
+        code = 2
+    except BnlintError as error:
+        _complain(error)
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 2
+    sys.exit(code or 0)
+
+
+def _complain(error: BnlintError) -> None:
+    kind = "usage" if isinstance(error, UsageError) else "error"
+    click.echo(f"{kind}: {error}", err=True)
+    if error.hint:
+        click.echo(f"  try: {error.hint}" if error.hint.startswith("bnlint ") else f"  hint: {error.hint}", err=True)

@@ -1,0 +1,88 @@
+"""Files around the static check: read them, check or fix them, write them whole or not at all."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnlint.errors import InputError
+from bnlint.finding import Finding
+from bnlint.source.check import check_source, fix_source
+from bnlint.source.text import SourceText
+
+
+@dataclass(frozen=True, slots=True)
+class FixedFile:
+    """A file, what was found in it before and after, and its new content."""
+
+    path: Path
+    before: bytes
+    after: bytes
+    findings: tuple[Finding, ...]
+    left: tuple[Finding, ...]
+
+    @property
+    def diff(self) -> str:
+        """The change as a unified diff, "" if there is none."""
+        if self.before == self.after:
+            return ""
+        old, new = (SourceText.decode(content).text.splitlines(keepends=True) for content in (self.before, self.after))
+        return "".join(difflib.unified_diff(old, new, str(self.path), str(self.path)))
+
+
+def read(path: Path) -> bytes:
+    """Read a source file.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def check_files(paths: Sequence[Path], progress: Callable[[Path], None] | None = None) -> list[Finding]:
+    """Check files one by one; findings come in the order of the files."""
+    findings: list[Finding] = []
+    for path in paths:
+        if progress is not None:
+            progress(path)
+        findings += check_source(read(path), str(path))
+    return findings
+
+
+def fix_files(paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool) -> list[FixedFile]:
+    """Apply the safe fixes of the wanted findings; each file is written whole or not at all."""
+    fixed: list[FixedFile] = []
+    for path in paths:
+        before = read(path)
+        findings = tuple(f for f in check_source(before, str(path)) if wanted(f))
+        after = fix_source(before, str(path), wanted) if findings else before
+        left = tuple(f for f in check_source(after, str(path)) if wanted(f)) if after != before else findings
+        fixed.append(FixedFile(path, before, after, findings, left))
+        if write and after != before:
+            _replace(path, after)
+    return fixed
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file by way of a temporary one beside it; its mode stays, and a link stays a link."""
+    target = path.resolve()
+    temporary = target.with_name(f".bnlint-{secrets.token_hex(6)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        temporary.replace(target)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", where=str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)

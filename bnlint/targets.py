@@ -1,0 +1,45 @@
+"""What the arguments of a command name: source paths, checkpoint files, factories of live models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: endings of files that hold models
+CHECKPOINTS = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".safetensors", ".pt2"})
+_FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The arguments of a command, by kind."""
+
+    sources: tuple[Path, ...] = ()
+    checkpoints: tuple[Path, ...] = ()
+    factories: tuple[str, ...] = ()
+
+    @property
+    def models(self) -> bool:
+        """Whether torch is needed."""
+        return bool(self.checkpoints or self.factories)
+
+
+def sort_targets(arguments: Sequence[str]) -> Targets:
+    """Sort arguments into kinds.
+
+    A path that exists is a path; else `pkg.mod:factory` is a factory. No argument at all is the current folder.
+    """
+    sources: list[Path] = []
+    checkpoints: list[Path] = []
+    factories: list[str] = []
+    for argument in arguments or (".",):
+        path = Path(argument)
+        if not path.exists() and _FACTORY.fullmatch(argument):
+            factories.append(argument)
+        elif path.suffix.lower() in CHECKPOINTS and not path.is_dir():
+            checkpoints.append(path)
+        else:
+            sources.append(path)
+    return Targets(tuple(sources), tuple(checkpoints), tuple(factories))
