@@ -8,19 +8,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bnlint.certificate import Certificate
 from bnlint.errors import BnlintError
 from bnlint.finding import Finding, Severity
 
 if TYPE_CHECKING:
     from bnlint.model.check import check_model
     from bnlint.repair.apply import repair
-    from bnlint.repair.certify import Certificate
 
 __version__ = "0.1.0"
 __all__ = ["BnlintError", "Certificate", "Finding", "Severity", "__version__", "check_model", "repair"]
 
 _ON_FIRST_USE = {
-    "Certificate": "bnlint.repair.certify",
     "check_model": "bnlint.model.check",
     "repair": "bnlint.repair.apply",
 }

@@ -28,7 +28,7 @@ _source_options = _options(
     click.option("--select", multiple=True, metavar="CODES", help="Only these rules: codes, prefixes (BN1) or ALL."),
     click.option("--ignore", multiple=True, metavar="CODES", help="Not these rules."),
     click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these paths out (as in .gitignore)."),
-    click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Read this configuration."),
+    click.option("--config", type=Path, metavar="FILE", help="Read this configuration."),
     click.option("--isolated", is_flag=True, help="Read no configuration file."),
 )
 _model_options = _options(
@@ -36,7 +36,7 @@ _model_options = _options(
     click.option(
         "--code",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=Path,
         metavar="FILE",
         help="Take classes that a checkpoint needs from this file: its imports and definitions are run, nothing else.",
     ),
@@ -84,10 +84,10 @@ def check(**options: Any) -> int:
 @_source_options
 @_model_options
 @click.option("--diff", is_flag=True, help="Write nothing; print what would change (source only).")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write a checkpoint.")
+@click.option("-o", "--output", type=Path, metavar="FILE", help="Where to write a checkpoint.")
 @click.option("--in-place", is_flag=True, help="Overwrite the checkpoint.")
 @click.option("--adopt-torch-conventions", is_flag=True, help="Become plain torch layers, although outputs change.")
-@click.option("--certificate", type=click.Path(path_type=Path), metavar="FILE", help="Write the proof as JSON.")
+@click.option("--certificate", type=Path, metavar="FILE", help="Write the proof as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def fix(**options: Any) -> int:
     """Remove the stops from source files, or repair the layers of a checkpoint.

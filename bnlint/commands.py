@@ -23,8 +23,6 @@ from bnlint.targets import Targets, sort_targets
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bnlint.repair.certify import Certificate
-
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
@@ -97,7 +95,9 @@ def fix(
                 where=str(path),
                 hint=f"bnlint fix {path} -o {path.with_name(path.stem + '-repaired' + path.suffix)}, or --in-place",
             )
-        _fix_checkpoint(path, output or path, options, adopt_torch_conventions, certificate, quiet)
+        _fix_checkpoint(
+            path, output or path, options, adopt=adopt_torch_conventions, certificate=certificate, quiet=quiet
+        )
     return code
 
 
@@ -201,12 +201,7 @@ def _torch() -> Iterator[None]:
 
 
 def _fix_checkpoint(
-    path: Path,
-    output: Path,
-    options: dict[str, Any],
-    adopt: bool,
-    certificate: Path | None,
-    quiet: bool,
+    path: Path, output: Path, options: dict[str, Any], *, adopt: bool, certificate: Path | None, quiet: bool
 ) -> None:
     with _torch(), contextlib.redirect_stdout(sys.stderr):
         from bnlint.checkpoint.repair import repair_checkpoint

@@ -1,6 +1,6 @@
 """Normalization layers that keep a convention torch's own do not have, on torch's fused operator.
 
-A checkpoint repaired without `--adopt-torch-conventions` may hold these classes, so their names and arguments are stable.
+A checkpoint repaired without `--adopt-torch-conventions` may hold these classes: names and arguments are stable.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _FusedBatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize a tensor of shape (N, C, ...)."""
-        self._check_input_dim(input)
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
         if not self.training and not self.batch_statistics_in_eval and self.running_mean is not None:
             return F.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
@@ -63,12 +63,13 @@ class _FusedBatchNorm(_BatchNorm):
         if not (self.training and self.updates_running_statistics and self.running_mean is not None):
             return F.batch_norm(input, None, None, weight, self.bias, True, 0.0, eps)
         momentum = self._momentum()
-        before = None if self.running_var is None else self.running_var.clone()
-        output = F.batch_norm(input, self.running_mean, self.running_var, weight, self.bias, True, momentum, eps)
-        if self.biased_running_variance and before is not None and self.running_var is not None:
-            with torch.no_grad():
-                old = before * (1 - momentum)
-                self.running_var.sub_(old).mul_((count - 1) / count).add_(old)
+        if self.running_var is None or not self.biased_running_variance:
+            return F.batch_norm(input, self.running_mean, self.running_var, weight, self.bias, True, momentum, eps)
+        # The operator adds the unbiased variance to what it is given, and keeps that tensor for the backward.
+        added = torch.zeros_like(self.running_var)
+        output = F.batch_norm(input, self.running_mean, added, weight, self.bias, True, momentum, eps)
+        with torch.no_grad():
+            self.running_var.mul_(1 - momentum).add_(added, alpha=(count - 1) / count)
         return output
 
     def _momentum(self) -> float:
@@ -83,7 +84,7 @@ class _FusedBatchNorm(_BatchNorm):
         names = ("unbiased", "batch_statistics_in_eval", "biased_running_variance")
         kept = [name for name in names if getattr(self, name)]
         kept += [] if self.updates_running_statistics else ["updates_running_statistics=False"]
-        return ", ".join([super().extra_repr(), *kept])
+        return ", ".join([super().extra_repr(), *kept])  # type: ignore[no-untyped-call]
 
 
 class FusedBatchNorm1d(_FusedBatchNorm, nn.BatchNorm1d):

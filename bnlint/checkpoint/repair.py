@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnlint.certificate import Certificate
 from bnlint.checkpoint.formats import Checkpoint, load, modules, save
 from bnlint.checkpoint.trust import Trust
 from bnlint.errors import InputError, RepairError
 from bnlint.model.check import Checked, check_layers, find_layers, require_measured
 from bnlint.repair.apply import repair_checked
-from bnlint.repair.certify import Certificate
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""The torch-free flow analysis that both front ends share: which statistic normalizes its own input, and what stops its gradient."""
+"""The torch-free flow analysis of both front ends: what normalizes its own input, and what stops its gradient."""

@@ -49,8 +49,8 @@ _POINTWISE = {
     "log": "log",
 }
 _SHAPE = (
-    "view reshape unsqueeze squeeze expand expand_as broadcast_to view_as reshape_as permute transpose movedim swapaxes "
-    "flatten unflatten clone contiguous to float double half bfloat16 type type_as getitem __getitem__ repeat "
+    "view reshape unsqueeze squeeze expand expand_as broadcast_to view_as reshape_as permute transpose movedim "
+    "swapaxes flatten unflatten clone contiguous to float double half bfloat16 type type_as getitem __getitem__ repeat "
     "repeat_interleave tile cpu cuda alias swapdims requires_grad_"
 )
 
@@ -91,10 +91,11 @@ STOPS: dict[str, str] = {
 GRAD_OFF: dict[str, str] = {"no_grad": "no_grad", "inference_mode": "inference_mode", "set_grad_enabled": "no_grad"}
 
 #: operations whose result never carries a gradient
-UNDIFFERENTIABLE = frozenset(
+_NOT_DIFFERENTIABLE = (
     "argmax argmin argsort eq ne gt ge lt le isnan isinf isfinite size numel dim floor_divide zeros_like ones_like "
-    "full_like empty_like rand_like randn_like zeros ones full empty arange bool int long nonzero".split()
+    "full_like empty_like rand_like randn_like zeros ones full empty arange bool int long nonzero"
 )
+UNDIFFERENTIABLE = frozenset(_NOT_DIFFERENTIABLE.split())
 
 
 def canonical(name: str) -> str:

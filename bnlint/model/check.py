@@ -119,22 +119,23 @@ def findings_of(checked: Checked) -> Iterator[Finding]:
         fact = Fact(statistic.name, Gradient.STOPPED, stop.name, stop.index < statistic.reduction)
         rule = judge(fact, "runtime")
         if rule is not None:
-            location = _line(measured, stop.index)
-            yield _finding(rule, where, measurement, statistic, stop.name, location, _marks(measured, statistic))
+            location, marks = _line(measured, stop.index), _marks(measured, statistic)
+            yield _finding(rule, where, measurement, statistic, stop=stop.name, location=location, marks=marks)
     if not stopped:
         rule = judge(Fact(None, Gradient.STOPPED), "runtime")
         if rule is not None:
-            yield _finding(rule, where, measurement, None, None, None, ())
+            yield _finding(rule, where, measurement)
 
 
 def _finding(
     rule: Rule,
     where: ModuleLocation,
     measurement: Measurement,
-    statistic: Statistic | None,
-    stop: str | None,
-    location: SourceLocation | None,
-    marks: tuple[Mark, ...],
+    statistic: Statistic | None = None,
+    *,
+    stop: str | None = None,
+    location: SourceLocation | None = None,
+    marks: tuple[Mark, ...] = (),
 ) -> Finding:
     what = f"no gradient flows through the {statistic.name}" if statistic else "its gradient is wrong, stopped unseen"
     how = f" ({stop})" if stop else ""

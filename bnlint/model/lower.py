@@ -68,6 +68,7 @@ class _Lowering:
         kind: Kind,
         name: str,
         args: Iterable[int] = (),
+        *,
         attributes: Mapping[str, object] | None = None,
         live: bool | None = None,
     ) -> int:
@@ -186,12 +187,12 @@ def reduction_attributes(node: fx.Node) -> dict[str, object]:
     if correction is None and "unbiased" in node.kwargs:
         correction = int(bool(node.kwargs["unbiased"]))
     if rest and isinstance(rest[0], bool):  # var(input, unbiased)
-        correction = int(rest.pop(0))
+        correction = int(bool(rest.pop(0)))
     if name == "norm" and rest:
         rest.pop(0)
     dims = node.kwargs.get("dim", node.kwargs.get("axis", rest[0] if rest else None))
     if name in {"var", "std"} and len(rest) > 1 and isinstance(rest[1], bool):
-        correction = int(rest.pop(1))
+        correction = int(bool(rest.pop(1)))
     keepdim = bool(node.kwargs.get("keepdim", rest[1] if len(rest) > 1 else False))
     if isinstance(dims, int):
         dims = (dims,)

@@ -7,6 +7,7 @@ where the finite difference confirms it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,11 +131,7 @@ class Probe:
     def disagreement(self, gradient: Tensor) -> float:
         """Return how far a gradient is from the finite differences, relative, at the best step size."""
         analytic = [float((gradient * v).sum()) for v in self.directions]
-        return min(
-            sum((f - a) ** 2 for f, a in zip(slopes, analytic, strict=True)) ** 0.5
-            / (sum(f * f + a * a for f, a in zip(slopes, analytic, strict=True)) + 1e-300) ** 0.5
-            for slopes in self.slopes
-        )
+        return min(math.dist(slopes, analytic) / (math.hypot(*slopes, *analytic) or 1.0) for slopes in self.slopes)
 
     @property
     def stopped(self) -> list[Statistic]:

@@ -57,13 +57,17 @@ def unstopped(module: fx.GraphModule, lowered: Lowered, statistics: Sequence[Sta
 
 
 def _path(graph: FlowGraph, statistic: Statistic) -> set[int]:
-    """Return the nodes between a statistic's first stop or reduction and its use."""
+    """Return the nodes from a statistic's first stop or reduction to its use, by way of the reduction."""
     start = min(statistic.reduction, *statistic.stops) if statistic.stops else statistic.reduction
+    return _between(graph, start, statistic.reduction) | _between(graph, statistic.reduction, statistic.use)
+
+
+def _between(graph: FlowGraph, start: int, end: int) -> set[int]:
     forward = {start}
     for node in graph:
-        if node.index > start and node.kind is not Kind.STORE and forward.intersection(train_args(node)):
+        if start < node.index <= end and node.kind is not Kind.STORE and forward.intersection(train_args(node)):
             forward.add(node.index)
-    todo, path = [statistic.use], {statistic.use}
+    todo, path = [end], {end}
     while todo:
         for arg in graph[todo.pop()].args:
             if arg in forward and arg not in path:

@@ -1,1 +1,1 @@
-"""Rewrite offending layers of a live model into correct autograd normalization, each with a certificate. Needs torch."""
+"""Rewrite offending layers of a live model into correct autograd normalization, each certified. Needs torch."""

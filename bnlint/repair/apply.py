@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import nn
 from torch.nn.utils import parametrize
 
+from bnlint.certificate import Certificate
 from bnlint.errors import RepairError
 from bnlint.model.check import Checked, check_layers, find_layers, require_measured
 from bnlint.model.probe import Measured
-from bnlint.repair.certify import Certificate, prove
+from bnlint.repair.certify import prove
 from bnlint.repair.native import Conventions, build, conventions_of
 from bnlint.repair.recognize import recognize
 
@@ -77,9 +78,12 @@ def _repaired(path: str, layer: nn.Module, measured: Measured, adopt: bool) -> t
             raise RepairError("its parameters are computed by a parametrization")
         recipe = recognize(layer, measured)
         found, momentum = conventions_of(layer, recipe)
-        built = build(layer, recipe, Conventions() if adopt else found, momentum)
-        proof = prove(layer, built, measured, adopted=adopt and found != Conventions())
-        failure = proof.failure(adopted=adopt and found != Conventions())
+        kept = Conventions() if adopt else replace(found, no_count=False)
+        adopted = tuple(name for name in found if name not in tuple(kept))
+        built = build(layer, recipe, kept, momentum)
+        moves = adopt and replace(found, no_count=False) != Conventions()
+        proof = prove(layer, built, measured, adopted=moves)
+        failure = proof.failure(adopted=moves)
     except RepairError as error:
         return Certificate(path, name, name, "refused", False, error.what), None
     certificate = Certificate(
@@ -89,8 +93,8 @@ def _repaired(path: str, layer: nn.Module, measured: Measured, adopt: bool) -> t
         "native" if failure is None else "refused",
         failure is None,
         failure or "",
-        () if adopt else tuple(found),
-        tuple(found) if adopt else (),
+        tuple(kept),
+        adopted,
         **asdict(proof),
     )
     return certificate, built if failure is None else None

@@ -2,65 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from bnlint.model.lift import Lifted
 from bnlint.model.probe import THRESHOLD, Measured, Probe, compare
+from bnlint.model.shapes import Call
 from bnlint.model.state import detached_copy
 
 #: largest relative difference between two float64 computations of the same thing
 TIGHT = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What was measured of one repaired layer, or why it was refused.
-
-    Errors are relative and measured in float64 on the layer's own device, the largest over all probes.
-
-    Attributes:
-        module: Path of the layer in the model.
-        class_before: Class of the layer as it was.
-        class_after: Class that it was repaired to.
-        rung: `native` (torch's fused operator) or `refused`.
-        accepted: Whether the repair is proved.
-        reason: Why not, or "".
-        kept: Conventions of the user's layer that differ from torch's and were kept.
-        adopted: Conventions of the user's layer that were given up for torch's.
-        device: Where it was measured.
-        shapes: Shapes of the probes.
-        output_error: Outputs in training mode, after against before.
-        eval_error: Outputs in eval mode, after against before.
-        buffer_error: Buffers after a training step, after against before.
-        gradient_error: Input gradient after the repair, against the float64 reference.
-        gradient_error_before: Input gradient before the repair, against the same reference.
-        mean_identity: |sum(dL/dx)| per channel, relative: zero if the gradient flows through the mean.
-    """
-
-    module: str
-    class_before: str
-    class_after: str
-    rung: str
-    accepted: bool
-    reason: str = ""
-    kept: tuple[str, ...] = ()
-    adopted: tuple[str, ...] = ()
-    device: str = ""
-    shapes: tuple[tuple[int, ...], ...] = ()
-    output_error: float = 0.0
-    eval_error: float = 0.0
-    buffer_error: float = 0.0
-    gradient_error: float = 0.0
-    gradient_error_before: float = 0.0
-    mean_identity: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +71,7 @@ def _compared(
     before: nn.Module, after: nn.Module, shape: tuple[int, ...], *, adopted: bool
 ) -> tuple[float, float, float, float, float, float]:
     like = next((t for t in (*before.parameters(), *before.buffers()) if t.is_floating_point()), torch.empty(0))
-    call = ((torch.empty(shape, dtype=torch.float64, device=like.device),), {})
+    call: Call = ((torch.empty(shape, dtype=torch.float64, device=like.device),), {})
     old, new = (detached_copy(module).double() for module in (before, after))
     probe = Probe(before if not adopted else after, call)
     reference = probe.truth()
@@ -136,9 +89,8 @@ def _compared(
     with torch.no_grad():
         eval_error = _difference(old.eval()(probe.x), new.eval()(probe.x))
         output_error = _difference(old.train()(probe.x), new.train()(probe.x))
-    buffer_error = max(
-        (_difference(value, dict(new.named_buffers())[name]) for name, value in old.named_buffers()), default=0.0
-    )
+    statistics = [name for name, _ in old.named_buffers() if name != "num_batches_tracked"]
+    buffer_error = max((_difference(getattr(old, name), getattr(new, name)) for name in statistics), default=0.0)
     axes = [d for d in range(gradient.dim()) if d != 1]
     identity = float(gradient.sum(axes).norm()) / (float(gradient.norm()) * gradient.numel() ** 0.5 + 1e-300)
     return output_error, eval_error, buffer_error, gradient_error, gradient_error_before, identity

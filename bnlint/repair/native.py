@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnlint.errors import RepairError
@@ -21,12 +22,16 @@ _HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith("_") and "h
 
 @dataclass(frozen=True, slots=True)
 class Conventions:
-    """Where a layer differs from `nn.BatchNorm2d`; all False is torch's own behavior."""
+    """Where a layer differs from `nn.BatchNorm2d`; all False is torch's own behavior.
+
+    Repaired layers always count batches, which does nothing unless momentum is None: `no_count` is never kept.
+    """
 
     unbiased: bool = False
     batch_statistics_in_eval: bool = False
     no_updates: bool = False
     biased_running_variance: bool = False
+    no_count: bool = False
 
     def __iter__(self) -> Iterator[str]:
         """Name the differences in plain words."""
@@ -35,6 +40,7 @@ class Conventions:
             "uses batch statistics in eval mode": self.batch_statistics_in_eval,
             "never updates its running statistics": self.no_updates,
             "collects the biased variance": self.biased_running_variance,
+            "does not count batches in num_batches_tracked": self.no_count,
         }
         return iter([name for name, holds in names.items() if holds])
 
@@ -56,15 +62,20 @@ def conventions_of(layer: nn.Module, recipe: Recipe) -> tuple[Conventions, float
         raise RepairError("its parameters are not shaped (C,)")
     if {recipe.weight, recipe.bias} - {"weight", "bias", None}:
         raise RepairError("its parameters are not called `weight` and `bias`")
+    copy = detached_copy(layer).double()
+    unbiased = _normalizes_by_unbiased(copy, recipe)
     if not {"running_mean", "running_var"} <= names:
-        return Conventions(recipe.unbiased, batch_statistics_in_eval=True, no_updates=True), None
+        return Conventions(unbiased, batch_statistics_in_eval=True, no_updates=True), None
     copy = detached_copy(layer).double()
     ignores_mode = _ignores_running_statistics(copy, recipe)
+    counter = getattr(copy, "num_batches_tracked", None)
+    counted = None if counter is None else int(counter)
     momentum, biased = _update(copy, recipe)
     given = getattr(layer, "momentum", 0.1)
     if momentum is None:
-        return Conventions(recipe.unbiased, ignores_mode, no_updates=True), given if isinstance(given, float) else 0.1
-    return Conventions(recipe.unbiased, ignores_mode, False, biased), momentum
+        return Conventions(unbiased, ignores_mode, no_updates=True), given if isinstance(given, float) else 0.1
+    no_count = counter is not None and int(copy.num_batches_tracked) == counted  # type: ignore[arg-type]
+    return Conventions(unbiased, ignores_mode, False, biased, no_count), momentum
 
 
 def _sample(recipe: Recipe, like: Tensor) -> Tensor:
@@ -74,15 +85,29 @@ def _sample(recipe: Recipe, like: Tensor) -> Tensor:
     return (values + 0.5).to(like.device)
 
 
+def _normalizes_by_unbiased(copy: nn.Module, recipe: Recipe) -> bool:
+    """Whether the outputs are nearer to those of the unbiased variance than to those of torch's biased one."""
+    weight, bias = (getattr(copy, name) if name else None for name in (recipe.weight, recipe.bias))
+    like = next((t for t in (*copy.parameters(), *copy.buffers())), torch.empty(0))
+    x = _sample(recipe, like)
+    kept = 1 - x.size(1) / x.numel()
+    with torch.no_grad():
+        y = copy.train()(x)
+        scale = x.new_full((recipe.channels,), kept**0.5) * (1.0 if weight is None else weight)
+        biased = F.batch_norm(x, None, None, weight, bias, True, 0.0, recipe.eps)
+        unbiased = F.batch_norm(x, None, None, scale, bias, True, 0.0, recipe.eps * kept)
+    return bool((y - unbiased).abs().max() < (y - biased).abs().max())
+
+
 def _ignores_running_statistics(copy: nn.Module, recipe: Recipe) -> bool:
     x = _sample(recipe, copy.running_mean)  # type: ignore[arg-type]
     with torch.no_grad():
         copy.eval()
         before = copy(x)
-        state = copy.running_mean.clone()  # type: ignore[operator,union-attr]
-        copy.running_mean.add_(1.0)  # type: ignore[operator,union-attr]
+        state = copy.running_mean.clone()  # type: ignore[operator]
+        copy.running_mean.add_(1.0)  # type: ignore[operator]
         after = copy(x)
-        copy.running_mean.copy_(state)  # type: ignore[operator,union-attr]
+        copy.running_mean.copy_(state)  # type: ignore[operator]
     return bool(torch.equal(before, after))
 
 
@@ -91,9 +116,9 @@ def _update(copy: nn.Module, recipe: Recipe) -> tuple[float | None, bool]:
     x = _sample(recipe, copy.running_mean)  # type: ignore[arg-type]
     axes = [d for d in range(recipe.rank) if d != 1]
     count = x.numel() // x.size(1)
-    old_mean, old_var = copy.running_mean.clone(), copy.running_var.clone()  # type: ignore[operator,union-attr]
+    old_mean, old_var = copy.running_mean.clone(), copy.running_var.clone()  # type: ignore[operator]
     copy.train()(x)
-    new_mean, new_var = copy.running_mean.detach(), copy.running_var.detach()  # type: ignore[operator,union-attr]
+    new_mean, new_var = copy.running_mean.detach(), copy.running_var.detach()  # type: ignore[operator]
     if torch.equal(new_mean, old_mean) and torch.equal(new_var, old_var):
         return None, False
     share = ((new_mean - old_mean) * (x.mean(axes) - old_mean)).sum() / (x.mean(axes) - old_mean).square().sum()

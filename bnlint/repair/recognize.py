@@ -15,6 +15,7 @@ from bnlint.flow.statistics import constant
 from bnlint.model.probe import Measured
 
 _DISPERSION = frozenset({"var", "std"})
+_AFFINE = {"mul": "weight", "div": "weight", "add": "bias", "sub": "bias"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,6 @@ class Recipe:
         rank: Number of dimensions of its input.
         channels: Size of dimension 1.
         eps: Added to the variance.
-        unbiased: Whether the variance is divided by n - 1.
         weight: Name of the parameter that scales, None if there is none.
         bias: Name of the parameter that shifts, None if there is none.
     """
@@ -33,7 +33,6 @@ class Recipe:
     rank: int
     channels: int
     eps: float
-    unbiased: bool
     weight: str | None
     bias: str | None
 
@@ -65,7 +64,6 @@ def recognize(layer: nn.Module, measured: Measured) -> Recipe:
         rank=rank,
         channels=measured.shape[1],
         eps=_eps(graph, spread),
-        unbiased=_unbiased(graph, spread),
         weight=weight,
         bias=bias,
     )
@@ -88,11 +86,6 @@ def _axes(measured: Measured, node: Node) -> tuple[int, tuple[int, ...]]:
     return rank, dims if isinstance(dims, tuple) else tuple(range(rank))
 
 
-def _unbiased(graph: FlowGraph, spread: Statistic) -> bool:
-    node = graph[spread.reduction]
-    return node.name in _DISPERSION and node.attributes.get("correction") == 1
-
-
 def _eps(graph: FlowGraph, spread: Statistic) -> float:
     """Return what is added between the variance and the place where it is applied, 0 if nothing is."""
     forward = {spread.reduction}
@@ -112,13 +105,12 @@ def _affine(layer: nn.Module, graph: FlowGraph) -> tuple[str | None, str | None]
     """Tell which parameter scales and which shifts by the first arithmetic each takes part in."""
     found: dict[str, str] = {}
     for node in graph:
-        if node.kind is Kind.PARAMETER:
-            use = _first_arithmetic(graph, node.index)
-            name = {"mul": "weight", "add": "bias"}.get(use or "")
-            if name is None or name in found:
+        if node.kind is Kind.PARAMETER and node.name not in found.values():
+            plays = _AFFINE.get(_first_arithmetic(graph, node.index) or "")
+            if plays is None or plays in found:
                 raise RepairError(f"its parameter `{node.name}` neither scales nor shifts the result")
-            found[name] = node.name
-    unused = [n for n, _ in layer.named_parameters() if n not in found.values()]
+            found[plays] = node.name
+    unused = [name for name, _ in layer.named_parameters() if name not in found.values()]
     if unused:
         raise RepairError(f"its parameter `{unused[0]}` takes no part in the normalization")
     return found.get("weight"), found.get("bias")
@@ -129,10 +121,9 @@ def _first_arithmetic(graph: FlowGraph, index: int) -> str | None:
     for node in graph:
         if followed.isdisjoint(node.args) or node.kind is not Kind.OP:
             continue
-        if role(node.name) is Role.SHAPE:
-            followed.add(node.index)
-        else:
+        if role(node.name) is not Role.SHAPE:
             return node.name
+        followed.add(node.index)
     return None
 
 

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bnlint.certificate import Certificate
 
-class Proved(Protocol):
-    """What is told of a certificate."""
-
-    @property
-    def module(self) -> str: ...
-    @property
-    def class_before(self) -> str: ...
-    @property
-    def class_after(self) -> str: ...
-    @property
-    def kept(self) -> tuple[str, ...]: ...
-    @property
-    def adopted(self) -> tuple[str, ...]: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def output_error(self) -> float: ...
-    @property
-    def eval_error(self) -> float: ...
-    @property
-    def gradient_error(self) -> float: ...
-    @property
-    def gradient_error_before(self) -> float: ...
+#: relative changes of outputs below this are rounding
+VISIBLE = 1e-6
 
 
-def render(certificates: Sequence[Proved], console: Console, *, path: Path, output: Path, needs: Sequence[str]) -> None:
+def render(
+    certificates: Sequence[Certificate], console: Console, *, path: Path, output: Path, needs: Sequence[str]
+) -> None:
     """Print the certificates of a repaired checkpoint.
 
     Args:
@@ -50,39 +31,50 @@ def render(certificates: Sequence[Proved], console: Console, *, path: Path, outp
     if not certificates:
         console.print(Text(f"{path}: every layer's gradient is right; nothing to repair, nothing written"))
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, justify in (("layer", "left"), ("became", "left"), ("gradient before", "right"),
-                          ("after", "right"), ("outputs moved", "right")):  # fmt: skip
-        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
+    became = sorted({(c.class_before, c.class_after) for c in certificates})
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("layer", overflow="fold")
+    if len(became) > 1:
+        table.add_column("became", overflow="fold")
+    for name in ("error before", "after", "outputs moved"):
+        table.add_column(name, justify="right", no_wrap=True)
     for c in certificates:
-        moved = max(c.output_error, c.eval_error)
-        table.add_row(
-            Text(c.module or "(the model)"),
-            Text(c.class_after),
-            f"{c.gradient_error_before:.2g} off",
-            f"{c.gradient_error:.0e}",
-            f"{moved:.0e}",
-        )
+        row = [Text(c.module or "(the model)"), *([Text(c.class_after)] if len(became) > 1 else [])]
+        numbers = (c.gradient_error_before, c.gradient_error, max(c.output_error, c.eval_error))
+        table.add_row(*row, *(f"{number:.1e}" for number in numbers))
     console.print(table)
+    for line in _conclusion(certificates, became, path, output, needs):
+        console.print(Text(line))
+
+
+def _conclusion(
+    certificates: Sequence[Certificate],
+    became: Sequence[tuple[str, str]],
+    path: Path,
+    output: Path,
+    needs: Sequence[str],
+) -> Iterator[str]:
     count = f"{len(certificates)} layer{'s' * (len(certificates) != 1)}"
-    console.print(Text(f"repaired and certified {count} in float64 on {certificates[0].device}: {path} → {output}"))
-    for title, names in (("kept", {n for c in certificates for n in c.kept}),
-                         ("given up for torch's convention", {n for c in certificates for n in c.adopted})):  # fmt: skip
+    change = ", ".join(f"{before} → {after}" for before, after in became)
+    yield f"\nrepaired {count}: {change}"
+    yield f"each is certified in float64 on {certificates[0].device}: the gradient equals the reference"
+    for title, names in (
+        ("kept your convention", {name for c in certificates for name in c.kept}),
+        ("took torch's convention instead", {name for c in certificates for name in c.adopted}),
+    ):
         for name in sorted(names):
-            console.print(Text(f"  {title}: the layer {name}"))
-    if any(c.adopted for c in certificates):
-        largest = max(c.output_error for c in certificates)
-        console.print(
-            Text(
-                f"  outputs in training moved by up to {largest:.1g} on the smallest probe (about 1/(2n), n values "
-                "per channel); running statistics that were never updated must be recomputed before evaluation: "
-                "torch.optim.swa_utils.update_bn(loader, model)"
-            )
+            yield f"{title}: the layer {name}"
+    training = max(c.output_error for c in certificates)
+    evaluation = max(c.eval_error for c in certificates)
+    if max(training, evaluation) > VISIBLE:
+        yield (
+            f"outputs moved: in training by up to {training:.1%} on the smallest probe (about 1/(2n) for n values per "
+            f"channel), in eval mode by up to {evaluation:.0%}"
         )
-    if needs:
-        console.print(
-            Text(
-                f"  to load it, these must be importable: {', '.join(needs)}"
-                + ("; --adopt-torch-conventions gives plain torch layers" if "bnlint.layers" in needs else "")
-            )
-        )
+        yield "recompute the running statistics before evaluation: torch.optim.swa_utils.update_bn(loader, model)"
+    yield f"{path} → {output}: written, read back and compared"
+    if "bnlint.layers" in needs:
+        yield "loading it needs bnlint.layers; with --adopt-torch-conventions it would need torch alone"
+    others = [name for name in needs if name != "bnlint.layers"]
+    if others:
+        yield f"loading it needs what the rest of the model needed: {', '.join(others)}"

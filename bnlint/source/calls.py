@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import libcst as cst
 
-from bnlint.finding import SourceLocation
-from bnlint.flow.graph import Kind, Mode, Origin
+from bnlint.flow.graph import Mode
 from bnlint.flow.ops import GRAD_OFF, STOPS, Role, canonical, is_inplace, role
 from bnlint.source.evaluate import Evaluator
 from bnlint.source.values import Class, Function, GradOff, Instance, Items, Literal, Name, Opaque, State, Tensor, Value
@@ -89,17 +88,16 @@ class Caller(Evaluator):
                 self._rebind(state, func.value, stopped, node)
             return stopped
         if is_inplace(name) and name != "requires_grad_":
-            return self._inplace(state, tensor, func, args, kwargs, node)
+            return self._inplace(state, tensor, node, args, kwargs)
         return self._operation(state, name, [tensor, *args], kwargs, node)
 
     def _inplace(
         self,
         state: State,
         tensor: Tensor,
-        func: cst.Attribute,
+        node: cst.Call,
         args: list[Value],
         kwargs: dict[str, Value],
-        node: cst.Call,
     ) -> Value:
         buffer = self.buffer_of(tensor)
         if buffer is not None:
@@ -107,30 +105,12 @@ class Caller(Evaluator):
                 if isinstance(value, Tensor):
                     self.store(state, buffer, value, self.locate(argument.value))
             return tensor
-        name = "clone" if func.attr.value == "copy_" else func.attr.value
-        operands: list[Value] = [*args] if func.attr.value == "copy_" else [tensor, *args]
-        result = self._operation(state, name, operands, kwargs, node)
-        self._rebind(state, func.value, result, node)
+        assert isinstance(node.func, cst.Attribute)
+        copies = node.func.attr.value == "copy_"
+        name = "clone" if copies else node.func.attr.value
+        result = self._operation(state, name, args if copies else [tensor, *args], kwargs, node)
+        self._rebind(state, node.func.value, result, node)
         return result
-
-    def buffer_of(self, tensor: Tensor) -> str | None:
-        """Return the name of the buffer that a tensor is, or is a view of."""
-        node = self.graph[tensor.node]
-        while node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE and node.args):
-            node = self.graph[node.args[0]]
-        return node.name if node.kind is Kind.BUFFER else None
-
-    def store(self, state: State, buffer: str, value: Tensor, location: SourceLocation) -> None:
-        """Record that a value is written into a buffer."""
-        recorded = not (state.grad_off and isinstance(state.grad_off[-1], GradOff))
-        self.graph.add(
-            Kind.STORE,
-            buffer,
-            [value.node],
-            attributes={"recorded": recorded},
-            origin=Origin(location, symbol=self.symbol),
-            mode=state.mode,
-        )
 
     def _rebind(self, state: State, target: cst.BaseExpression, value: Value, node: cst.Call) -> None:
         if isinstance(target, (cst.Name, cst.Attribute)):
@@ -255,9 +235,14 @@ class Caller(Evaluator):
                             items.entries[len(items.entries)] = entry
                 items.entries |= {str(key): value for key, value in kwargs.items()}
             case "items", _:
-                pair = Items({0: Opaque("key"), 1: self.load_item(items, Opaque("?"))})
-                return Items(each=pair)
-            case (("values" | "copy" | "_asdict"), _):
+                pairs = [Items({0: Literal(key), 1: entry}) for key, entry in items.entries.items()]
+                each = None if items.each is None else Items({0: Opaque("key"), 1: items.each})
+                return Items(dict(enumerate(pairs)), each)
+            case "keys", _:
+                return Items({i: Literal(key) for i, key in enumerate(items.entries)}, items.each and Opaque("key"))
+            case "values", _:
+                return Items(dict(enumerate(items.entries.values())), items.each)
+            case (("copy" | "_asdict"), _):
                 return Items(dict(items.entries), items.each)
             case _:
                 pass

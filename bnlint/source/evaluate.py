@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
 
 import libcst as cst
 
 from bnlint.finding import SourceLocation
-from bnlint.flow.graph import FlowGraph, Kind, Mode, Origin
+from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.flow.ops import STOPS, canonical
+from bnlint.source.record import Recorder
 from bnlint.source.values import (
     Class,
     Condition,
     Function,
-    GradOff,
     Instance,
     Items,
     Literal,
@@ -24,9 +24,6 @@ from bnlint.source.values import (
     Tensor,
     Value,
 )
-
-#: nodes after which the flow of one function counts as lost
-MAX_NODES = 20_000
 
 BINARY: dict[type[cst.BaseBinaryOp] | type[cst.BaseAugOp], str] = {
     cst.Add: "add",
@@ -52,99 +49,8 @@ _COMPARISONS: dict[type[cst.BaseCompOp], str] = {
 _LAYOUTS = frozenset({"T", "mT", "H", "mH", "real"})
 
 
-class FlowLost(Exception):
-    """The flow of a function cannot be followed; unknown is silence."""
-
-
-class Evaluator:
+class Evaluator(Recorder, ABC):
     """Interprets expressions. Statements and calls build on it."""
-
-    def __init__(
-        self,
-        graph: FlowGraph,
-        globals_: Mapping[str, Value],
-        locate: Callable[[cst.CSTNode], SourceLocation],
-        symbol: str,
-    ) -> None:
-        self.graph = graph
-        self.globals = globals_
-        self.locate = locate
-        self.symbol = symbol
-
-    # -- nodes
-
-    def add(
-        self,
-        state: State,
-        name: str,
-        args: list[int],
-        location: SourceLocation,
-        attributes: Mapping[str, object] | None = None,
-    ) -> Tensor:
-        """Append an operation; where no gradient is recorded, a stop behind it."""
-        if len(self.graph) > MAX_NODES:
-            raise FlowLost
-        origin = Origin(location, symbol=self.symbol)
-        node = self.graph.add(Kind.OP, name, args, attributes=attributes, origin=origin, mode=state.mode)
-        off = state.grad_off[-1] if state.grad_off else None
-        if isinstance(off, GradOff):
-            origin = Origin(location, off.region, self.symbol)
-            node = self.graph.add(Kind.STOP, off.kind, [node], origin=origin, mode=state.mode)
-        return Tensor(node)
-
-    def stop(
-        self,
-        state: State,
-        kind: str,
-        tensor: Tensor,
-        location: SourceLocation,
-        region: SourceLocation | None = None,
-    ) -> Tensor:
-        """Append a stop; `region` is the whole expression where only a part of it stops."""
-        origin = Origin(location, region, self.symbol)
-        return Tensor(self.graph.add(Kind.STOP, kind, [tensor.node], origin=origin, mode=state.mode))
-
-    def operand(self, state: State, value: Value) -> int | None:
-        """Return the node of a value that takes part in arithmetic, None when it is no tensor or number at all."""
-        match value:
-            case Tensor(node):
-                return node
-            case Literal(bool() | int() | float() as number):
-                return self.graph.add(Kind.CONSTANT, repr(number), attributes={"value": number}, mode=state.mode)
-            case Opaque(text):
-                return self.graph.add(Kind.CONSTANT, text, mode=state.mode)
-            case Items(entries={}, each=Tensor(node)) if not value.entries:
-                return node
-            case _:
-                return None
-
-    def merge(self, values: list[tuple[Value, Mode]]) -> Value:
-        """Make one value of the values of several branches."""
-        distinct: dict[object, tuple[Value, Mode]] = {}
-        for value, mode in values:
-            key: object = value if isinstance(value, (Tensor, Literal, Condition, Name, Opaque)) else id(value)
-            known = distinct.get(key)
-            distinct[key] = (value, mode if known is None else mode | known[1])
-        if len(distinct) == 1:
-            return values[0][0]
-        tensors = [(v.node, mode) for v, mode in distinct.values() if isinstance(v, Tensor)]
-        if len(tensors) > 1:
-            modes = tuple(mode for _, mode in tensors)
-            args = [node for node, _ in tensors]
-            return Tensor(self.graph.add(Kind.MERGE, "merge", args, attributes={"modes": modes}))
-        containers = [(v, mode) for v, mode in distinct.values() if isinstance(v, Items)]
-        if len(containers) > 1 and not tensors:
-            return self._merged_items(containers)
-        kinds = (Tensor, Items, Instance, Function)
-        telling = [v for v, _ in distinct.values() if isinstance(v, kinds)]
-        return telling[0] if telling else Opaque("?")
-
-    def _merged_items(self, containers: list[tuple[Items, Mode]]) -> Items:
-        keys = dict.fromkeys(key for items, _ in containers for key in items.entries)
-        result = Items({k: self.merge([(i.entries[k], m) for i, m in containers if k in i.entries]) for k in keys})
-        each = [(i.each, m) for i, m in containers if i.each is not None]
-        result.each = self.merge(each) if each else None
-        return result
 
     # -- expressions
 
@@ -183,23 +89,21 @@ class Evaluator:
             case cst.Lambda():
                 return Function(node, state.variables)
             case cst.ListComp() | cst.GeneratorExp() | cst.SetComp():
-                self._comprehension(state, node.for_in)
-                return Items(each=self.evaluate(state, node.elt))
+                return self._comprehension(state, node.for_in, None, node.elt)
             case cst.DictComp():
-                self._comprehension(state, node.for_in)
-                return Items(each=self.evaluate(state, node.value))
+                return self._comprehension(state, node.for_in, node.key, node.value)
             case cst.Await(expression=expression):
                 return self.evaluate(state, expression)
             case _:
                 return Opaque("?")
 
+    @abstractmethod
     def call(self, state: State, node: cst.Call) -> Value:
         """Evaluate a call (see `calls`)."""
-        raise FlowLost
 
+    @abstractmethod
     def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression) -> None:
         """Bind a value to a target (see `interpret`)."""
-        raise FlowLost
 
     def _name(self, state: State, name: str) -> Value:
         if name in state.variables:
@@ -221,7 +125,7 @@ class Evaluator:
             case Name(path):
                 return Name(f"{path}.{name}")
             case Tensor() if name == "data":
-                return self.stop(state, STOPS[name], value, self.suffix(node.value, node), self.locate(node))
+                return self.stop(state, STOPS[name], value, self.suffix(node.value, node))
             case Tensor() if name in _LAYOUTS:
                 return self.add(state, "reshape", [value.node], self.locate(node))
             case Instance():
@@ -264,9 +168,9 @@ class Evaluator:
             return Literal(number)
         return Opaque(f"self.{name}")
 
+    @abstractmethod
     def invoke(self, state: State, function: Function, args: list[Value], kwargs: dict[str, Value]) -> Value:
         """Run a function of this file (see `interpret`)."""
-        raise FlowLost
 
     def arithmetic(self, state: State, name: str, left: Value, right: Value, node: cst.CSTNode) -> Value:
         """Evaluate a binary operation."""
@@ -346,25 +250,6 @@ class Evaluator:
                 items.entries |= value.entries
         return items
 
-    def store_item(self, items: Items, key: Value, value: Value) -> None:
-        """Put a value under a key; a key that is not known goes to all."""
-        if isinstance(key, Literal):
-            items.entries[key.value] = value
-        else:
-            items.each = value if items.each is None else self.merge([(items.each, Mode.BOTH), (value, Mode.BOTH)])
-
-    def load_item(self, items: Items, key: Value) -> Value:
-        """Get the value under a key; any of them when the key is not known."""
-        if isinstance(key, Literal):
-            position = key.value
-            if isinstance(position, int) and position < 0:
-                position += len(items.entries)
-            if position in items.entries:
-                return items.entries[position]
-            return items.each if items.each is not None else Opaque("?")
-        values = [*items.entries.values(), *([items.each] if items.each is not None else [])]
-        return self.merge([(value, Mode.BOTH) for value in values]) if values else Opaque("?")
-
     def _subscript(self, state: State, node: cst.Subscript) -> Value:
         value = self.evaluate(state, node.value)
         if isinstance(value, Tensor):
@@ -376,21 +261,22 @@ class Evaluator:
             return value
         return Opaque("?")
 
-    def _comprehension(self, state: State, loop: cst.CompFor) -> None:
+    def _comprehension(
+        self, state: State, loop: cst.CompFor, key: cst.BaseExpression | None, value: cst.BaseExpression
+    ) -> Items:
+        source, result = self.evaluate(state, loop.iter), Items()
+        if isinstance(source, Items) and self.known(source) and loop.inner_for_in is None and not loop.ifs:
+            for position, element in enumerate(self.elements(source)):
+                self.assign(state, loop.target, element, loop.iter)
+                place = Literal(position) if key is None else self.evaluate(state, key)
+                self.store_item(result, place, self.evaluate(state, value))
+            return result
         current: cst.CompFor | None = loop
         while current is not None:
             self.assign(state, current.target, self.element(state, self.evaluate(state, current.iter)), current.iter)
             current = current.inner_for_in
-
-    def element(self, state: State, value: Value) -> Value:
-        """Return what iterating over a value yields."""
-        match value:
-            case Tensor(node):
-                return Tensor(node)
-            case Items():
-                return self.load_item(value, Opaque("?"))
-            case _:
-                return Opaque("?")
+        result.each = self.evaluate(state, value)
+        return result
 
 
 def _decorator_name(decorator: cst.Decorator) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode, Origin
-from bnlint.source.calls import Caller, grad_switch
+from bnlint.source.assign import Assigner
+from bnlint.source.calls import grad_switch
 from bnlint.source.evaluate import BINARY
 from bnlint.source.names import imported
 from bnlint.source.values import (
@@ -31,7 +32,7 @@ MAX_DEPTH = 12
 _TRAINING_NAMES = frozenset({"training", "is_training", "train_mode", "is_train", "bn_training"})
 
 
-class Interpreter(Caller):
+class Interpreter(Assigner):
     """Runs functions. One interpreter serves one entry point and fills one graph."""
 
     frames: tuple[list[tuple[Value, Mode]], ...] = ()
@@ -110,8 +111,8 @@ class Interpreter(Caller):
         names = {parameter.name.value for parameter in _parameters(node)}
         variables |= {name: value for name, value in kwargs.items() if name in names}
         if node.params.star_kwarg is not None:
-            extra = {name: value for name, value in kwargs.items() if name not in names}
-            variables[node.params.star_kwarg.name.value] = Items(dict(extra))
+            extra: dict[object, Value] = {name: value for name, value in kwargs.items() if name not in names}
+            variables[node.params.star_kwarg.name.value] = Items(extra)
         for parameter in _parameters(node):
             if parameter.name.value not in variables:
                 default = parameter.default
@@ -152,12 +153,8 @@ class Interpreter(Caller):
                 state.mode = Mode(0)
             case cst.If():
                 self._if(state, node)
-            case cst.For(target=target, iter=iterable, body=body):
-                values = self.evaluate(state, iterable)
-                once = state.fork(Mode.BOTH)
-                self.assign(once.state, target, self.element(once.state, values), iterable)
-                self._suite(once.state, body)
-                rejoin(state, [once, state.fork(Mode.BOTH)] if _may_skip(values) else [once], self.merge)
+            case cst.For():
+                self._for(state, node)
             case cst.While(body=body):
                 once = state.fork(Mode.BOTH)
                 self._suite(once.state, body)
@@ -177,6 +174,19 @@ class Interpreter(Caller):
                 rejoin(state, [*branches, state.fork(Mode.BOTH)], self.merge)
             case _:
                 return
+
+    def _for(self, state: State, node: cst.For) -> None:
+        values = self.evaluate(state, node.iter)
+        if isinstance(values, Items) and self.known(values):
+            for value in self.elements(values):
+                if state.mode:
+                    self.assign(state, node.target, value, node.iter)
+                    self._suite(state, node.body)
+            return
+        once = state.fork(Mode.BOTH)
+        self.assign(once.state, node.target, self.element(once.state, values), node.iter)
+        self._suite(once.state, node.body)
+        rejoin(state, [once, state.fork(Mode.BOTH)], self.merge)
 
     def _if(self, state: State, node: cst.If) -> None:
         condition = self.condition(self.evaluate(state, node.test))
@@ -245,62 +255,6 @@ class Interpreter(Caller):
         name = BINARY.get(type(node.operator), "other")
         self.assign(state, node.target, self.arithmetic(state, name, old, new, node), node.value)
 
-    def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression) -> None:
-        """Bind a value to a name, attribute, entry or tuple of targets."""
-        match target:
-            case cst.Name(value=name):
-                state.variables[name] = value
-            case cst.Tuple(elements=elements) | cst.List(elements=elements):
-                for position, element in enumerate(elements):
-                    self.assign(state, element.value, self._unpacked(state, value, position), source)
-            case cst.StarredElement(value=inner):
-                self.assign(state, inner, value, source)
-            case cst.Attribute(value=owner, attr=cst.Name(value=name)):
-                self._assign_attribute(state, self.evaluate(state, owner), name, value, source)
-            case cst.Subscript():
-                self._assign_item(state, target, value, source)
-            case _:
-                return
-
-    def _unpacked(self, state: State, value: Value, position: int) -> Value:
-        match value:
-            case Items():
-                return self.load_item(value, Literal(position))
-            case Instance(cls, attributes) if position < len(cls.fields):
-                return attributes.get(cls.fields[position], Opaque("?"))
-            case Tensor():
-                return value
-            case _:
-                return Opaque("?")
-
-    def _assign_attribute(
-        self, state: State, owner: Value, name: str, value: Value, source: cst.BaseExpression
-    ) -> None:
-        match owner, value:
-            case Instance(cls), Tensor() if name in cls.buffers:
-                self.store(state, name, value, self.locate(source))
-            case Instance(), _:
-                owner.attributes[name] = value
-            case Tensor(), Tensor() if name == "data" and (buffer := self.buffer_of(owner)) is not None:
-                self.store(state, buffer, value, self.locate(source))
-            case Items(), _:
-                owner.entries[name] = value
-            case _:
-                return
-
-    def _assign_item(self, state: State, target: cst.Subscript, value: Value, source: cst.BaseExpression) -> None:
-        owner = self.evaluate(state, target.value)
-        if isinstance(owner, Items) and len(target.slice) == 1:
-            part = target.slice[0].slice
-            key = self.evaluate(state, part.value) if isinstance(part, cst.Index) else Opaque("?")
-            self.store_item(owner, key, value)
-        elif isinstance(owner, Tensor) and isinstance(value, Tensor):
-            buffer = self.buffer_of(owner)
-            if buffer is not None:
-                self.store(state, buffer, value, self.locate(source))
-            else:
-                self.assign(state, target.value, self.merge([(owner, state.mode), (value, state.mode)]), source)
-
 
 def _parameters(node: cst.FunctionDef | cst.Lambda) -> list[cst.Param]:
     return [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
@@ -309,7 +263,3 @@ def _parameters(node: cst.FunctionDef | cst.Lambda) -> list[cst.Param]:
 def _is_static(node: cst.FunctionDef | cst.Lambda) -> bool:
     decorators = () if isinstance(node, cst.Lambda) else node.decorators
     return any(isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in decorators)
-
-
-def _may_skip(values: Value) -> bool:
-    return not (isinstance(values, Items) and values.entries)

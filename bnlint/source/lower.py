@@ -12,9 +12,9 @@ from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph
 from bnlint.source.calls import grad_switch
 from bnlint.source.classes import collect_classes
-from bnlint.source.evaluate import FlowLost
 from bnlint.source.interpret import Interpreter
 from bnlint.source.names import module_names
+from bnlint.source.record import FlowLost
 from bnlint.source.values import Class, Function, Instance, State, Value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import libcst as cst
 
@@ -88,6 +89,8 @@ class Instance:
 
 Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Class | Instance
 
+Key = TypeVar("Key")
+
 
 @dataclass(frozen=True, slots=True)
 class GradOff:
@@ -109,7 +112,7 @@ class State:
     grad_off: tuple[GradOff | None, ...] = ()
 
     def fork(self, mode: Mode) -> Branch:
-        """Return a copy for one branch; its containers are copies too, so that branches do not see each other's writes."""
+        """Return a copy for one branch, containers included: branches do not see each other's writes."""
         copies: dict[int, tuple[Items | Instance, Items | Instance]] = {}
         variables = {name: _copied(value, copies) for name, value in self.variables.items()}
         return Branch(State(variables, self.mode & mode, self.grad_off), copies)
@@ -155,7 +158,7 @@ def rejoin(state: State, branches: list[Branch], merge: Callable[[list[tuple[Val
     def restored(value: Value) -> Value:
         return origins.get(id(value), value)
 
-    def merged(tables: list[tuple[Mapping[object, Value], Mode]]) -> dict[object, Value]:
+    def merged(tables: list[tuple[dict[Key, Value], Mode]]) -> dict[Key, Value]:
         keys = dict.fromkeys(key for table, _ in tables for key in table)
         return {key: merge([(restored(t[key]), mode) for t, mode in tables if key in t]) for key in keys}
 
@@ -165,14 +168,13 @@ def rejoin(state: State, branches: list[Branch], merge: Callable[[list[tuple[Val
         if isinstance(original, Items):
             original.entries = merged([(c.entries, mode) for c, mode in copies if isinstance(c, Items)])
         else:
-            tables = [({k: v for k, v in c.attributes.items()}, m) for c, m in copies if isinstance(c, Instance)]
-            original.attributes = {str(k): v for k, v in merged(list(tables)).items()}
+            original.attributes = merged([(c.attributes, mode) for c, mode in copies if isinstance(c, Instance)])
     going_on = [(b.state.variables, b.state.mode) for b in branches if b.state.mode]
     state.mode = Mode(0)
     for _, mode in going_on:
         state.mode |= mode
     if going_on:
-        state.variables = {str(k): v for k, v in merged([(dict(t), m) for t, m in going_on]).items()}
+        state.variables = merged(going_on)
     offs = [b.state.grad_off for b in branches if b.state.mode]
     if offs:
         state.grad_off = offs[0] if all(off == offs[0] for off in offs) else ()

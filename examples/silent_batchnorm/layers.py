@@ -1,6 +1,6 @@
 """A batch norm written by hand, and a ResNet-18 that uses it.
 
-It gives the outputs of `nn.BatchNorm2d` in training mode, every parameter gets a gradient, and nothing warns.
+Its outputs are those of a batch norm in training mode, every parameter gets a gradient, and nothing warns.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def test_outputs_are_those_of_batch_norm_with_the_unbiased_variance(
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in layer.named_buffers())
 
 
-def test_input_gradient_is_wrong_although_every_parameter_has_the_right_one(
+def test_input_gradient_is_wrong_although_its_own_parameters_have_the_right_one(
     example: Example, batch: torch.Tensor
 ) -> None:
     layer = batch_norm(example.layers.BatchNorm2d_new)

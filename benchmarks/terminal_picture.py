@@ -1,0 +1,41 @@
+"""Draw docs/images/terminal.svg: what `bnlint check` prints for the bundled example, from a real run.
+
+Run it from the root of the checkout: `python benchmarks/terminal_picture.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+WIDTH = 108
+COMMANDS = (
+    ["check", "examples/silent_batchnorm"],
+    ["check", "examples.silent_batchnorm.layers:broken_resnet18", "--input", "8x3x32x32"],
+)
+
+
+def main() -> None:
+    root = Path(__file__).parent.parent
+    console = Console(record=True, width=WIDTH, force_terminal=True, file=Path(os.devnull).open("w"))
+    environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
+    for command in COMMANDS:
+        run = subprocess.run(
+            [sys.executable, "-m", "bnlint", *command], cwd=root, env=environment, capture_output=True, check=False
+        )
+        console.print(Text("$ bnlint " + " ".join(command), "bold"))
+        console.print(Text.from_ansi(run.stdout.decode()), soft_wrap=True)
+    svg = console.export_svg(title="bnlint", unique_id="bnlint")
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # no request to a font server
+    svg = svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace")
+    (root / "docs" / "images" / "terminal.svg").write_text(svg, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

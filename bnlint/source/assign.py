@@ -1,0 +1,71 @@
+"""Assignments: a value bound to a name, an attribute, an entry of a container, or a buffer."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from bnlint.source.calls import Caller
+from bnlint.source.values import Instance, Items, Literal, Opaque, State, Tensor, Value
+
+
+class Assigner(Caller):
+    """Interprets assignments."""
+
+    def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression) -> None:
+        """Bind a value to a name, attribute, entry or tuple of targets."""
+        match target:
+            case cst.Name(value=name):
+                state.variables[name] = value
+            case cst.Tuple(elements=elements) | cst.List(elements=elements):
+                for position, element in enumerate(elements):
+                    self.assign(state, element.value, self._unpacked(state, value, position), source)
+            case cst.StarredElement(value=inner):
+                self.assign(state, inner, value, source)
+            case cst.Attribute(value=owner, attr=cst.Name(value=name)):
+                self._assign_attribute(state, self.evaluate(state, owner), name, value, source)
+            case cst.Subscript():
+                self._assign_item(state, target, value, source)
+            case _:
+                return
+
+    def _unpacked(self, state: State, value: Value, position: int) -> Value:
+        match value:
+            case Items():
+                return self.load_item(value, Literal(position))
+            case Instance(cls, attributes) if position < len(cls.fields):
+                return attributes.get(cls.fields[position], Opaque("?"))
+            case Tensor():
+                return value
+            case _:
+                return Opaque("?")
+
+    def _assign_attribute(
+        self, state: State, owner: Value, name: str, value: Value, source: cst.BaseExpression
+    ) -> None:
+        match owner, value:
+            case Instance(cls), Tensor() if name in cls.buffers:
+                self.store(state, name, value, self.locate(source))
+            case Instance(), _:
+                owner.attributes[name] = value
+            case Tensor(), Tensor() if name == "data" and (buffer := self.buffer_of(owner)) is not None:
+                self.store(state, buffer, value, self.locate(source))
+            case Items(), _:
+                owner.entries[name] = value
+            case _:
+                return
+
+    def _assign_item(self, state: State, target: cst.Subscript, value: Value, source: cst.BaseExpression) -> None:
+        owner = self.evaluate(state, target.value)
+        if isinstance(owner, Opaque):  # a container made where the flow does not look, such as __init__
+            owner = Items()
+            self.assign(state, target.value, owner, source)
+        if isinstance(owner, Items) and len(target.slice) == 1:
+            part = target.slice[0].slice
+            key = self.evaluate(state, part.value) if isinstance(part, cst.Index) else Opaque("?")
+            self.store_item(owner, key, value)
+        elif isinstance(owner, Tensor) and isinstance(value, Tensor):
+            buffer = self.buffer_of(owner)
+            if buffer is not None:
+                self.store(state, buffer, value, self.locate(source))
+            else:
+                self.assign(state, target.value, self.merge([(owner, state.mode), (value, state.mode)]), source)

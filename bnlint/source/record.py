@@ -1,0 +1,183 @@
+"""What interpretation writes down: nodes of the flow graph, and the contents of containers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import libcst as cst
+
+from bnlint.finding import SourceLocation
+from bnlint.flow.graph import FlowGraph, Kind, Mode, Origin
+from bnlint.flow.ops import Role, role
+from bnlint.source.values import (
+    Condition,
+    Function,
+    GradOff,
+    Instance,
+    Items,
+    Literal,
+    Name,
+    Opaque,
+    State,
+    Tensor,
+    Value,
+)
+
+#: nodes after which the flow of one function counts as lost
+MAX_NODES = 20_000
+#: containers up to this size are looped over entry by entry
+MAX_UNROLLED = 8
+
+
+class FlowLost(Exception):
+    """The flow of a function cannot be followed; unknown is silence."""
+
+
+class Recorder:
+    """Fills the graph of one entry point."""
+
+    def __init__(
+        self,
+        graph: FlowGraph,
+        globals_: Mapping[str, Value],
+        locate: Callable[[cst.CSTNode], SourceLocation],
+        symbol: str,
+    ) -> None:
+        self.graph = graph
+        self.globals = globals_
+        self.locate = locate
+        self.symbol = symbol
+
+    # -- nodes
+
+    def add(
+        self,
+        state: State,
+        name: str,
+        args: list[int],
+        location: SourceLocation,
+    ) -> Tensor:
+        """Append an operation; where no gradient is recorded, a stop behind it."""
+        if len(self.graph) > MAX_NODES:
+            raise FlowLost
+        origin = Origin(location, symbol=self.symbol)
+        node = self.graph.add(Kind.OP, name, args, origin=origin, mode=state.mode)
+        off = state.grad_off[-1] if state.grad_off else None
+        if isinstance(off, GradOff):
+            origin = Origin(location, off.region, self.symbol)
+            node = self.graph.add(Kind.STOP, off.kind, [node], origin=origin, mode=state.mode)
+        return Tensor(node)
+
+    def stop(
+        self,
+        state: State,
+        kind: str,
+        tensor: Tensor,
+        location: SourceLocation,
+        region: SourceLocation | None = None,
+    ) -> Tensor:
+        """Append a stop; `region` is the whole expression where only a part of it stops."""
+        origin = Origin(location, region, self.symbol)
+        return Tensor(self.graph.add(Kind.STOP, kind, [tensor.node], origin=origin, mode=state.mode))
+
+    def operand(self, state: State, value: Value) -> int | None:
+        """Return the node of a value that takes part in arithmetic, None when it is no tensor or number at all."""
+        match value:
+            case Tensor(node):
+                return node
+            case Literal(bool() | int() | float() as number):
+                return self.graph.add(Kind.CONSTANT, repr(number), attributes={"value": number}, mode=state.mode)
+            case Opaque(text):
+                return self.graph.add(Kind.CONSTANT, text, mode=state.mode)
+            case Items(entries={}, each=Tensor(node)) if not value.entries:
+                return node
+            case _:
+                return None
+
+    def merge(self, values: list[tuple[Value, Mode]]) -> Value:
+        """Make one value of the values of several branches."""
+        distinct: dict[object, tuple[Value, Mode]] = {}
+        for value, mode in values:
+            key: object = value if isinstance(value, (Tensor, Literal, Condition, Name, Opaque)) else id(value)
+            known = distinct.get(key)
+            distinct[key] = (value, mode if known is None else mode | known[1])
+        if len(distinct) == 1:
+            return values[0][0]
+        tensors = [(v.node, mode) for v, mode in distinct.values() if isinstance(v, Tensor)]
+        if len(tensors) > 1:
+            modes = tuple(mode for _, mode in tensors)
+            args = [node for node, _ in tensors]
+            return Tensor(self.graph.add(Kind.MERGE, "merge", args, attributes={"modes": modes}))
+        containers = [(v, mode) for v, mode in distinct.values() if isinstance(v, Items)]
+        if len(containers) > 1 and not tensors:
+            return self._merged_items(containers)
+        kinds = (Tensor, Items, Instance, Function)
+        telling = [v for v, _ in distinct.values() if isinstance(v, kinds)]
+        return telling[0] if telling else Opaque("?")
+
+    def _merged_items(self, containers: list[tuple[Items, Mode]]) -> Items:
+        keys = dict.fromkeys(key for items, _ in containers for key in items.entries)
+        result = Items({k: self.merge([(i.entries[k], m) for i, m in containers if k in i.entries]) for k in keys})
+        each = [(i.each, m) for i, m in containers if i.each is not None]
+        result.each = self.merge(each) if each else None
+        return result
+
+    def buffer_of(self, tensor: Tensor) -> str | None:
+        """Return the name of the buffer that a tensor is, or is a view of."""
+        node = self.graph[tensor.node]
+        while node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE and node.args):
+            node = self.graph[node.args[0]]
+        return node.name if node.kind is Kind.BUFFER else None
+
+    def store(self, state: State, buffer: str, value: Tensor, location: SourceLocation) -> None:
+        """Record that a value is written into a buffer."""
+        recorded = not (state.grad_off and isinstance(state.grad_off[-1], GradOff))
+        self.graph.add(
+            Kind.STORE,
+            buffer,
+            [value.node],
+            attributes={"recorded": recorded},
+            origin=Origin(location, symbol=self.symbol),
+            mode=state.mode,
+        )
+
+    # -- containers
+
+    def store_item(self, items: Items, key: Value, value: Value) -> None:
+        """Put a value under a key; a key that is not known goes to all."""
+        if isinstance(key, Literal):
+            items.entries[key.value] = value
+        else:
+            items.each = value if items.each is None else self.merge([(items.each, Mode.BOTH), (value, Mode.BOTH)])
+
+    def load_item(self, items: Items, key: Value) -> Value:
+        """Get the value under a key; any of them when the key is not known."""
+        if isinstance(key, Literal):
+            position = key.value
+            if isinstance(position, int) and position < 0:
+                position += len(items.entries)
+            if position in items.entries:
+                return items.entries[position]
+            return items.each if items.each is not None else Opaque("?")
+        values = [*items.entries.values(), *([items.each] if items.each is not None else [])]
+        return self.merge([(value, Mode.BOTH) for value in values]) if values else Opaque("?")
+
+    def known(self, items: Items) -> bool:
+        """Whether a container can be looped over entry by entry."""
+        return items.each is None and 0 < len(items.entries) <= MAX_UNROLLED
+
+    def elements(self, items: Items) -> list[Value]:
+        """Return what iterating over a container of known entries yields: a list's values, a dict's keys."""
+        if all(isinstance(key, int) for key in items.entries):
+            return list(items.entries.values())
+        return [Literal(key) for key in items.entries]
+
+    def element(self, state: State, value: Value) -> Value:
+        """Return what iterating over a value yields."""
+        match value:
+            case Tensor(node):
+                return Tensor(node)
+            case Items():
+                return self.load_item(value, Opaque("?"))
+            case _:
+                return Opaque("?")
