@@ -61,6 +61,9 @@ def _never(_: Fact) -> bool:
     return False
 
 
+#: what people call a statistic
+PLAIN = {"var": "variance", "std": "standard deviation", "rms": "mean square"}
+
 BOTH = ("static", "runtime")
 
 #: judged in this order; the first that applies reports the statistic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
-        _complain(BnlintError(error.format_message(), hint="bnlint --help lists the commands and options"))
+        _complain(BnlintError(error.format_message(), hint="see bnlint --help"))
         code = 2
     except BnlintError as error:
         _complain(error)
@@ -134,6 +135,12 @@ def main(arguments: list[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:
         sys.stderr.close()
+        code = 2
+    except Exception as error:
+        if os.environ.get("BNLINT_TRACEBACK"):
+            raise
+        what = f"bnlint failed on its own: {type(error).__name__}: {error}"
+        _complain(BnlintError(what, hint="set BNLINT_TRACEBACK=1 for the traceback, and report it"))
         code = 2
     sys.exit(code or 0)
 

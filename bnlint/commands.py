@@ -8,20 +8,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bnlint import config as configuration
 from bnlint.catalog import BY_CODE
 from bnlint.config import Config
-from bnlint.errors import BnlintError, InputError, UsageError
-from bnlint.finding import Finding, SourceLocation
+from bnlint.errors import BnlintError, UsageError
+from bnlint.finding import Finding
 from bnlint.pages import load_pages
+from bnlint.shell import console, progress, relative, report, summarize, write
 from bnlint.targets import Targets, sort_targets
 
-if TYPE_CHECKING:
-    from rich.console import Console
+NO_LAYERS = "no normalization layers but torch's own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,17 @@ def check(
     if sorted_targets.sources:
         from bnlint.source.files import check_files
 
-        with _progress(len(files), "checking", quiet) as advance:
+        with progress(len(files), "checking", quiet) as advance:
             found += check_files(files, lambda path: advance(str(path)))
         told.append(f"{len(files)} Python file{'s' * (len(files) != 1)}" if files else "no Python files")
     if sorted_targets.models:
         models, layers = _check_models(sorted_targets, options, quiet)
         found += models
-        told.append(f"{layers} normalization layer{'s' * (layers != 1)} measured")
-    found = [_relative(finding) for finding in found if settings.wanted(finding)]
-    _report(found, output_format)
+        told.append(f"{layers} normalization layer{'s' * (layers != 1)} measured" if layers else NO_LAYERS)
+    found = [relative(finding) for finding in found if settings.wanted(finding)]
+    report(found, output_format)
     if not quiet:
-        _summarize(found, told)
+        summarize(found, told)
     return 1 if found and not exit_zero else 0
 
 
@@ -83,6 +83,8 @@ def fix(
             where=sorted_targets.factories[0],
             hint="fix its source, or call bnlint.repair(model, *inputs) on the model",
         )
+    if diff and sorted_targets.checkpoints:
+        raise UsageError("--diff shows changes of source", hint=f"bnlint check {sorted_targets.checkpoints[0]}")
     if len(sorted_targets.checkpoints) > 1:
         raise UsageError("repair one checkpoint at a time")
     code = 0
@@ -103,11 +105,10 @@ def fix(
 
 def rule(code: str | None, every: bool) -> int:
     """Print one rule page, every page, or the list of rules."""
-    from rich.console import Console
     from rich.markdown import Markdown
 
     pages = load_pages()
-    console = Console(soft_wrap=False)
+    paper = console()
     if code is None and not every:
         for page in pages.values():
             click.echo(f"{page.code}  {page.name:<28} {page.severity:<8} {page.summary}")
@@ -121,7 +122,7 @@ def rule(code: str | None, every: bool) -> int:
                 f"# {page.code} {page.name}\n\n*{page.severity}* · seen by the {' and the '.join(page.engines)} check"
             )
             text = f"{head} · since {page.since}\n\n{page.text}"
-            console.print(Markdown(text)) if console.is_terminal else click.echo(text)
+            paper.print(Markdown(text)) if paper.is_terminal else click.echo(text)
     return 0
 
 
@@ -158,20 +159,20 @@ def _check_models(targets: Targets, options: dict[str, Any], quiet: bool) -> tup
         from bnlint.checkpoint.formats import load
         from bnlint.checkpoint.repair import check_checkpoint
         from bnlint.model.check import check_layers, find_layers, findings_of, require_measured
-        from bnlint.model.inputs import load_factory, parse_inputs, place
+        from bnlint.model.inputs import load_factory, parse_inputs, usable_device
 
-        inputs = parse_inputs(options["inputs"])
+        device = usable_device(options["device"])
+        inputs = tuple(tensor.to(device) for tensor in parse_inputs(options["inputs"]))
         checked = []
         for target in targets.factories:
-            model, placed = place(load_factory(target), inputs, options["device"])
-            layers = find_layers(model, placed)
-            with _progress(len(layers), "measuring", quiet) as advance:
+            layers = find_layers(load_factory(target).to(device), inputs)
+            with progress(len(layers), "measuring", quiet) as advance:
                 checked += list(check_layers(layers, advance))
             require_measured(checked)
         for path in targets.checkpoints:
-            checkpoint = load(path, _trust(options), map_location=options["device"])
-            with _progress(None, "measuring", quiet) as advance:
-                checked += check_checkpoint(checkpoint, [t.to(options["device"]) for t in inputs], advance)
+            checkpoint = load(path, _trust(options), map_location=str(device))
+            with progress(None, "measuring", quiet) as advance:
+                checked += check_checkpoint(checkpoint, inputs, advance)
     for item in checked:
         if item.problem is not None:
             click.echo(f"not measured: {item.layer.path}: {item.problem}", err=True)
@@ -205,25 +206,25 @@ def _fix_checkpoint(
 ) -> None:
     with _torch(), contextlib.redirect_stdout(sys.stderr):
         from bnlint.checkpoint.repair import repair_checkpoint
-        from bnlint.model.inputs import parse_inputs
+        from bnlint.model.inputs import parse_inputs, usable_device
 
         inputs = parse_inputs(options["inputs"])
-        with _progress(None, "repairing", quiet) as advance:
+        with progress(None, "repairing", quiet) as advance:
             repaired = repair_checkpoint(
                 path,
                 output,
                 _trust(options),
                 inputs,
                 adopt_torch_conventions=adopt,
-                device=options["device"],
+                device=str(usable_device(options["device"])),
                 progress=advance,
             )
     if certificate is not None:
-        _write(certificate, json.dumps([c.to_dict() for c in repaired.certificates], indent=2) + "\n")
+        write(certificate, json.dumps([c.to_dict() for c in repaired.certificates], indent=2) + "\n")
     if not quiet:
         from bnlint.report.certificates import render
 
-        render(repaired.certificates, _console(), path=path, output=output, needs=repaired.needs)
+        render(repaired.certificates, console(), path=path, output=output, needs=repaired.needs)
 
 
 def _fix_sources(files: Sequence[Path], settings: _Settings, *, diff: bool, quiet: bool) -> int:
@@ -236,90 +237,10 @@ def _fix_sources(files: Sequence[Path], settings: _Settings, *, diff: bool, quie
         for file in changed:
             click.echo(file.diff, nl=False)
     elif left:
-        _report([_relative(finding) for finding in left], "full")
+        report([relative(finding) for finding in left], "full")
     if not quiet:
         count = sum(len(f.findings) - len(f.left) for f in fixed)
         verb = "would fix" if diff else "fixed"
         said = f"{verb} {count} finding{'s' * (count != 1)} in {len(changed)} file{'s' * (len(changed) != 1)}"
         click.echo(f"{said}; {len(left)} left without an automatic fix" if left else said, err=True)
     return 1 if left or (diff and changed) else 0
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", where=str(path)) from error
-
-
-# -- output
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-def _report(findings: Sequence[Finding], output_format: str) -> None:
-    if output_format == "json":
-        from bnlint.report import json as report
-
-        click.echo(report.render(findings))
-    elif output_format == "concise":
-        from bnlint.report import concise
-
-        if findings:
-            click.echo(concise.render(findings))
-    elif findings:
-        from bnlint.report import models, text
-
-        console = _console()
-        measured = [f for f in findings if f.module is not None]
-        text.render([f for f in findings if f.module is None], _read_text, console)
-        if measured:
-            models.render(measured, console)
-
-
-def _read_text(path: str) -> str | None:
-    from bnlint.source.text import SourceText
-
-    try:
-        return SourceText.decode(Path(path).read_bytes()).text
-    except (OSError, ValueError, SyntaxError):
-        return None
-
-
-def _summarize(findings: Sequence[Finding], told: Sequence[str]) -> None:
-    """Say on stderr what was looked at and what to do next."""
-    fixable = sum(1 for f in findings if f.fix is not None and f.fix.safe)
-    count = f"{len(findings)} finding{'s' * (len(findings) != 1)}" if findings else "no findings"
-    hint = f"; {fixable} fixable with `bnlint fix`" if fixable else ""
-    click.echo(f"{count} ({', '.join(told)}){hint}", err=True)
-
-
-@contextlib.contextmanager
-def _progress(total: int | None, what: str, quiet: bool) -> Iterator[Any]:
-    """Show a progress bar on a terminal's stderr, from the second second on."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from bnlint.report.progress import bar
-
-    with bar(total, what) as advance:
-        yield advance
-
-
-def _relative(finding: Finding) -> Finding:
-    """Tell paths below the current folder relative to it."""
-
-    def shown(location: SourceLocation) -> SourceLocation:
-        path = Path(location.path)
-        here = Path.cwd()
-        return replace(location, path=str(path.relative_to(here))) if path.is_relative_to(here) else location
-
-    return replace(
-        finding,
-        location=shown(finding.location) if finding.location else None,
-        marks=tuple(replace(mark, location=shown(mark.location)) for mark in finding.marks),
-    )

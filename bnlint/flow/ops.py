@@ -51,8 +51,17 @@ _POINTWISE = {
 _SHAPE = (
     "view reshape unsqueeze squeeze expand expand_as broadcast_to view_as reshape_as permute transpose movedim "
     "swapaxes flatten unflatten clone contiguous to float double half bfloat16 type type_as getitem __getitem__ repeat "
-    "repeat_interleave tile cpu cuda alias swapdims requires_grad_"
+    "repeat_interleave tile cpu cuda alias swapdims requires_grad_ Variable"
 )
+
+#: every spelling of a reduction
+REDUCTIONS = frozenset(alias for aliases in _REDUCTIONS.values() for alias in aliases.split())
+
+#: functions that return two statistics → their canonical names, in order
+PAIRS: dict[str, tuple[str, str]] = {"var_mean": ("var", "mean"), "std_mean": ("std", "mean")}
+
+#: functions that put several tensors together, element by element or side by side; lowered as `where`
+JOINING = frozenset({"stack", "cat", "concat", "concatenate", "hstack", "vstack", "addcmul", "addcdiv", "lerp"})
 
 #: canonical name → role
 ROLES: dict[str, Role] = {

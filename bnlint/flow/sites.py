@@ -24,6 +24,9 @@ class Gradient(StrEnum):
     UNKNOWN = "unknown"
 
 
+_SHIFT_INVARIANT = frozenset({"var", "std", "softmax", "log_softmax", "layer_norm"})
+
+
 @dataclass(frozen=True, slots=True)
 class Statistic:
     """A statistic that normalizes its own input.
@@ -34,6 +37,7 @@ class Statistic:
         gradient: Whether its gradient flows in training.
         stops: The stops on its way, in flow order; the first one is the cause.
         use: The node that applies it to its own input.
+        reapplied: Whether it is also given back where it was taken out (multiplied, added): a de-normalization.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Statistic:
     gradient: Gradient
     stops: tuple[int, ...]
     use: int
+    reapplied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +76,14 @@ def find_sites(graph: FlowGraph) -> list[Site]:
     if not analysis.sources:
         return []
     paths: dict[tuple[int, int], list[tuple[int, ...]]] = defaultdict(list)
+    reapplied: set[int] = set()
     for node in graph:
         if analysis.trains(node):
             for join in _joins(node):
+                reapplied |= analysis.reapplied(join)
                 for leaf in analysis.applied(node, join):
                     paths[leaf.reduction, node.index].append(analysis.sources[leaf.reduction].stops + leaf.stops)
-    return _grouped(graph, analysis.sources, paths)
+    return _grouped(graph, analysis.sources, paths, reapplied)
 
 
 def _joins(node: Node) -> list[_Join]:
@@ -113,6 +120,7 @@ class _Analysis:
         if not self.sources:
             return
         self.live = liveness(graph)
+        self.derived = self._derived()
         self.attached = carried(graph, self.live)
         self.values = carried(graph)
         self.users: dict[int, list[int]] = defaultdict(list)
@@ -122,6 +130,14 @@ class _Analysis:
         self.reaching = self._reaching_output()
         self.masks = {index: sum(1 << c for c in set(r.candidates)) for index, r in self.sources.items()}
         self.leaves: dict[int, list[Leaf]] = {}
+
+    def _derived(self) -> list[bool]:
+        """Say for each node whether it is live and made of an input, rather than of parameters alone."""
+        derived: list[bool] = []
+        for node in self.graph:
+            own = node.kind is Kind.INPUT or any(derived[arg] for arg in train_args(node))
+            derived.append(own and self.live[node.index])
+        return derived
 
     def _reaching_output(self) -> set[int]:
         todo = [node.index for node in self.graph if node.kind is Kind.OUTPUT and node.mode & Mode.TRAIN]
@@ -143,15 +159,33 @@ class _Analysis:
             return 2
         return 2 if self.sources[leaf.reduction].squared else 1
 
+    def within(self, operand: int) -> list[Leaf]:
+        """List the statistics that an operand is made of."""
+        if operand not in self.leaves:
+            self.leaves[operand] = leaves(self.graph, operand)
+        return self.leaves[operand]
+
+    def reapplied(self, join: _Join) -> set[int]:
+        """Return the stopped statistics that a join gives to a tensor made of an input, rather than takes from it."""
+        if not self.derived[join.tensor]:
+            return set()
+        order, sign = (1, "negative") if join.centers else (2, "inverted")
+        return {
+            leaf.reduction
+            for leaf in self.within(join.operand)
+            if leaf.stops
+            and self.order(leaf) == order
+            and getattr(leaf, sign) != join.flipped
+            and (join.centers is False or not leaf.inverted)
+        }
+
     def applied(self, node: Node, join: _Join) -> list[Leaf]:
         """List the statistics of a join's tensor that the join centers or scales it by."""
         if not self.live[join.tensor]:
             return []
-        if join.operand not in self.leaves:
-            self.leaves[join.operand] = leaves(self.graph, join.operand)
         own = [
             leaf
-            for leaf in self.leaves[join.operand]
+            for leaf in self.within(join.operand)
             if leaf.reduction in self.sources
             and self.attached[join.tensor] & self.masks[leaf.reduction]
             and not self.values[join.operand] & self.masks[leaf.reduction]
@@ -167,16 +201,14 @@ class _Analysis:
     def _cancels(self, node: Node) -> bool:
         """Whether a centered tensor is used for nothing but a variance or a softmax.
 
-        The derivative of mean((x - m)²) with respect to m is zero at the mean, and softmax does not change under a
-        shift: a stop of m does no harm there.
+        The derivative of mean((x - m)²) with respect to m is zero at the mean, and softmax and layer norm do not
+        change under a shift: a stop of m does no harm there.
         """
         todo = [node.index]
         while todo:
             for index in self.users[todo.pop()]:
                 user = self.graph[index]
-                if user.kind is Kind.OP and (
-                    squares(self.graph, user) or user.name in {"var", "std", "softmax", "log_softmax"}
-                ):
+                if user.kind is Kind.OP and (squares(self.graph, user) or user.name in _SHIFT_INVARIANT):
                     continue
                 if user.kind is not Kind.OP or role(user.name) is not Role.SHAPE:
                     return False
@@ -185,7 +217,10 @@ class _Analysis:
 
 
 def _grouped(
-    graph: FlowGraph, sources: dict[int, Reduced], paths: dict[tuple[int, int], list[tuple[int, ...]]]
+    graph: FlowGraph,
+    sources: dict[int, Reduced],
+    paths: dict[tuple[int, int], list[tuple[int, ...]]],
+    reapplied: set[int],
 ) -> list[Site]:
     """One statistic per reduction (its stopped use first, else its first use), one site per normalized tensor."""
     best: dict[int, Statistic] = {}
@@ -201,6 +236,7 @@ def _grouped(
             gradient,
             tuple(dict.fromkeys(stop for path in stopped for stop in path)),
             use,
+            reduction in reapplied,
         )
         known = best.get(reduction)
         if known is None or (gradient is Gradient.STOPPED and known.gradient is not Gradient.STOPPED):

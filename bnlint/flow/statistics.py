@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
 from bnlint.flow.ops import UNDIFFERENTIABLE, Role, role
 
+#: reductions of reductions that are one reduction: `x.mean(3).mean(2)`
+_CHAINED = frozenset({"mean", "sum"})
 #: paths followed backwards from one operand before the flow counts as lost (unknown is silence)
 MAX_PATHS = 4096
 
@@ -138,7 +140,9 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
             candidates.clear()
             index = which
             continue
-        elif role(node.name) is not Role.SHAPE:
+        elif node.name == "abs" and squared:
+            pass
+        elif role(node.name) is not Role.SHAPE and (squared or centered or node.name not in _CHAINED):
             break
         index = args[0] if args else -1
     return Reduced(tuple(candidates), tuple(stops), squared, centered)
@@ -209,6 +213,8 @@ def _backwards(
             yield args[0], inverted != (power is not None and power < 0), negative, stops
         case "neg":
             yield args[0], inverted, not negative, stops
+        case "mul" if len(args) == 2 and any((constant(graph[arg]) or 0) < 0 for arg in args):
+            yield from ((arg, inverted, not negative, stops) for arg in args)
         case "sub" | "rsub" if len(args) == 2:
             yield args[0], inverted, negative != (node.name == "rsub"), stops
             yield args[1], inverted, negative != (node.name == "sub"), stops

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from bnlint.catalog import Fact, Rule, judge
+from bnlint.catalog import PLAIN, Fact, Rule, judge
 from bnlint.errors import BnlintError, InputError
 from bnlint.finding import Finding, Mark, Measurement, ModuleLocation, SourceLocation
 from bnlint.flow.sites import Gradient, Statistic, find_sites
@@ -137,7 +137,9 @@ def _finding(
     location: SourceLocation | None = None,
     marks: tuple[Mark, ...] = (),
 ) -> Finding:
-    what = f"no gradient flows through the {statistic.name}" if statistic else "its gradient is wrong, stopped unseen"
+    what = (
+        f"no gradient flows through the {_plain(statistic)}" if statistic else "its gradient is wrong, stopped unseen"
+    )
     how = f" ({stop})" if stop else ""
     return Finding(
         rule.code,
@@ -155,6 +157,10 @@ def _finding(
     )
 
 
+def _plain(statistic: Statistic) -> str:
+    return PLAIN.get(statistic.name, statistic.name)
+
+
 def _line(measured: Measured, index: int) -> SourceLocation | None:
     node = measured.lowered.nodes.get(index)
     return None if node is None else location_of(node)
@@ -162,7 +168,7 @@ def _line(measured: Measured, index: int) -> SourceLocation | None:
 
 def _marks(measured: Measured, statistic: Statistic) -> tuple[Mark, ...]:
     places = [
-        ("statistic", f"the {statistic.name} is computed here", statistic.reduction),
+        ("statistic", f"the {_plain(statistic)} is computed here", statistic.reduction),
         ("stop", "its gradient stops here", statistic.stops[0]),
         ("use", "and it normalizes its own input here", statistic.use),
     ]

@@ -61,13 +61,13 @@ def load_factory(target: str) -> nn.Module:
     return model
 
 
-def place(model: nn.Module, inputs: Sequence[Tensor], device: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """Move a model that was made for this run, and its inputs, to a device.
+def usable_device(name: str) -> torch.device:
+    """Return a device by name.
 
     Raises:
-        UsageError: There is no such device.
+        UsageError: There is no such device here.
     """
     try:
-        return model.to(device), tuple(tensor.to(device) for tensor in inputs)
+        return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"`{device}` cannot be used: {first_line(error)}", where="--device") from error
+        raise UsageError(f"`{name}` cannot be used here: {first_line(error)}", where="--device") from error

@@ -11,11 +11,8 @@ from torch import Tensor, fx
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Origin
-from bnlint.flow.ops import STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.model.replay import set_item, written
-
-_PAIRS = {"var_mean": ("var", "mean"), "std_mean": ("std", "mean")}
-_JOINING = frozenset({"stack", "cat", "concat", "concatenate", "hstack", "vstack", "addcmul", "addcdiv", "lerp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +116,11 @@ class _Lowering:
     def _written(self, node: fx.Node) -> None:
         """A tensor whose memory another node changed: what was written, or the tensor itself where that is a buffer."""
         tensor, writer = self.operands(node.args[:1]), self.operands(node.args[1:])
-        self.index[node] = tensor[0] if tensor and self._is_buffer(tensor[0]) else (writer or tensor)[-1]
+        self.index[node] = tensor[0] if tensor and self._state_of(tensor[0]) else (writer or tensor)[-1]
 
     def _stop(self, node: fx.Node, kind: str) -> None:
-        sources = self.operands((node.args, node.kwargs))
+        made_of = node.args[1:] if node.target == "new_tensor" else node.args
+        sources = self.operands((made_of, node.kwargs))
         if not sources:
             self.bind(node, Kind.CONSTANT, kind, live=False)
             return
@@ -130,24 +128,28 @@ class _Lowering:
             sources = [self.add(node, Kind.OP, "where", sources)]
         self.bind(node, Kind.STOP, kind, sources[-1:], live=False)
 
-    def _is_buffer(self, index: int) -> bool:
+    def _state_of(self, index: int, grad: bool = True) -> str | None:
+        """Return the name of the buffer that a value is or is a view of; of a parameter, if written around autograd."""
         node = self.flow[index]
         while node.args and (node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE)):
+            grad = grad and node.kind is not Kind.STOP
             node = self.flow[node.args[0]]
-        return node.kind is Kind.BUFFER
+        return node.name if node.kind is Kind.BUFFER or (node.kind is Kind.PARAMETER and not grad) else None
 
     def _operation(self, node: fx.Node, name: str) -> None:
         operands = self.operands((node.args, node.kwargs))
-        if (is_inplace(name) or node.target is set_item) and operands and self._is_buffer(operands[0]):
-            for value in operands[1:]:
-                self.add(node, Kind.STORE, self.flow[operands[0]].name, [value])
-            self.index[node] = operands[0]
-            return
-        if name in _PAIRS:
-            first, second = (self._result(node, part, operands[:1]) for part in _PAIRS[name])
+        if (is_inplace(name) or node.target is set_item) and operands:
+            state = self._state_of(operands[0], grad=bool(node.meta.get("grad", True)))
+            if state is not None:
+                for value in operands[1:]:
+                    self.add(node, Kind.STORE, state, [value])
+                self.index[node] = operands[0]
+                return
+        if name in PAIRS:
+            first, second = (self._result(node, part, operands[:1]) for part in PAIRS[name])
             self.pairs[node] = (first, second)
             return
-        plain = "where" if name in _JOINING or node.target is set_item else canonical(name)
+        plain = "where" if name in JOINING or node.target is set_item else canonical(name)
         if name == "copy_":
             plain, operands = "reshape", operands[1:]
         elif plain == "where" and name == "where":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from bnlint.errors import BnlintError, InputError
+from bnlint.flow.graph import Kind
 from bnlint.flow.sites import Gradient, Site, Statistic, find_sites
 from bnlint.model.capture import Capture, capture
 from bnlint.model.lift import Lifted
@@ -25,7 +27,7 @@ from bnlint.model.memory import tensors_in
 from bnlint.model.replay import Replay
 from bnlint.model.shapes import Call, candidates
 from bnlint.model.state import detached_copy, preserved
-from bnlint.model.truth import removable, unstopped
+from bnlint.model.truth import inseparable, opened, removable, unstopped
 
 #: a relative disagreement above this is a wrong gradient: right layers stay below 2e-5, stopped ones above 1.3e-2
 THRESHOLD = 1e-3
@@ -44,6 +46,7 @@ class Measured:
         error: Relative error of the gradient with respect to the input, |g - g_true| / |g_true|.
         cosine: Cosine of the angle between the two.
         disagreement: Finite difference against autograd as training sees it, relative.
+        deliberate: Whether the disagreement is explained by stops that stop no statistic of a normalization.
         exact: Whether `error` and `cosine` come from a reference gradient that the finite difference confirmed, not
             from an estimate over random directions.
         harm: For each statistic whose stops a graph can do without, the error that its stops alone cause.
@@ -55,6 +58,7 @@ class Measured:
     error: float
     cosine: float
     disagreement: float
+    deliberate: bool
     exact: bool
     harm: tuple[tuple[int, float], ...]
     sites: tuple[Site, ...]
@@ -64,7 +68,7 @@ class Measured:
     @property
     def wrong(self) -> bool:
         """Whether the gradient is measured to be wrong."""
-        return self.disagreement > THRESHOLD
+        return self.disagreement > THRESHOLD and not self.deliberate
 
     def stopped(self, statistic: Statistic) -> bool:
         """Whether a statistic's gradient is stopped, by structure and, where it can be told apart, by measurement."""
@@ -80,14 +84,15 @@ class Probe:
     Args:
         layer: The layer; it is copied, not touched.
         call: The arguments of one of its calls, which tell shapes; None to take them from its parameters.
+        shrink: Whether a smaller input than that of the call will do.
 
     Raises:
-        InputError: The layer cannot be copied, or ran on none of the shapes that were tried.
+        InputError: The layer cannot be copied, ran on none of the shapes that were tried, or gave no finite numbers.
     """
 
-    def __init__(self, layer: nn.Module, call: Call | None) -> None:
-        self.module = detached_copy(layer).double().train()
-        self.args, self.kwargs, self.captured = self._captured(type(layer).__name__, call)
+    def __init__(self, layer: nn.Module, call: Call | None, *, shrink: bool = True) -> None:
+        self.module = _awake(detached_copy(layer).double().train())
+        self.args, self.kwargs, self.captured = self._captured(type(layer).__name__, call, shrink)
         self.lowered = lower(self.captured.graph_module)
         self.sites = tuple(site for site in find_sites(self.lowered.graph) if owner(self.lowered, site) == "")
         self.x: Tensor = next(leaf for leaf in tree_flatten((self.args, self.kwargs))[0] if floating(leaf)).detach()
@@ -95,15 +100,20 @@ class Probe:
         # centered cotangent hides a stopped mean.
         with preserved(self.module):
             outputs = self.run(self.module, self.x.clone().requires_grad_())
+        if not all(output.isfinite().all() for output in outputs):
+            raise InputError("its outputs are not finite", where=type(layer).__name__)
         self.cotangents = [_normal(output.detach(), 100 + i) for i, output in enumerate(outputs)]
         self.directions = [_normal(self.x, seed) for seed in range(DIRECTIONS)]
-        self.slopes = [[self.slope(v, step) for v in self.directions] for step in STEPS]
 
-    def _captured(self, name: str, call: Call | None) -> tuple[tuple[Any, ...], dict[str, Any], Capture]:
+    def _captured(self, name: str, call: Call | None, shrink: bool) -> tuple[tuple[Any, ...], dict[str, Any], Capture]:
         reason = "its parameters do not tell the shape of its input"
-        for args, kwargs in candidates(self.module, call):
+        for args, kwargs in candidates(self.module, call, shrink=shrink):
             try:
-                return args, kwargs, capture(self.module, args, kwargs)
+                captured = capture(self.module, args, kwargs)
+                if _initializes(self.module, captured):
+                    self.module(*args, **kwargs)  # the first batch sets parameters: measure the step after it
+                    captured = capture(self.module, args, kwargs)
+                return args, kwargs, captured
             except BnlintError as error:
                 reason = error.what
         raise InputError(f"could not be run on its own: {reason}", where=name, hint="pass a real --input")
@@ -128,6 +138,11 @@ class Probe:
                 values.append(float(_dot([o.detach() for o in outputs], self.cotangents)))
         return (values[0] - values[1]) / (2 * step)
 
+    @cached_property
+    def slopes(self) -> list[list[float]]:
+        """The slope along each direction, for each step."""
+        return [[self.slope(v, step) for v in self.directions] for step in STEPS]
+
     def disagreement(self, gradient: Tensor) -> float:
         """Return how far a gradient is from the finite differences, relative, at the best step size."""
         analytic = [float((gradient * v).sum()) for v in self.directions]
@@ -143,7 +158,7 @@ class Probe:
 
         None where the graph cannot do without them.
         """
-        removed = [s for s in self.stopped if s not in kept]
+        removed = [s for s in self.stopped if not any(s is k or inseparable(self.lowered, s, k) for k in kept)]
         if self.captured.unfaithful is not None or not removable(self.lowered, removed):
             return None
         graph = unstopped(self.captured.graph_module, self.lowered, removed)
@@ -153,6 +168,19 @@ class Probe:
         """Return the true gradient: the reference, where finite differences of the layer confirm it."""
         found = self.reference()
         return found if found is not None and self.disagreement(found) < THRESHOLD else None
+
+    def deliberate(self, seen: Tensor) -> bool:
+        """Whether a wrong gradient is explained by stops that stop no statistic on its way to its own input.
+
+        So it is in batch renormalization (live statistics, stopped factors) and where all of the input is detached.
+        """
+        flows = [s.gradient is Gradient.FLOWS for site in self.sites for s in site.statistics]
+        if self.captured.unfaithful is not None or not (all(flows) if flows else not seen.any()):
+            return False
+        graph = opened(self.captured.graph_module, self.lowered)
+        if graph is None:
+            return False
+        return self.disagreement(self._gradient(graph, lambda x: _replayed(graph, self.captured, x))) < THRESHOLD
 
     def _gradient(self, module: nn.Module, run: Callable[[Tensor], list[Tensor]]) -> Tensor:
         with preserved(module), torch.enable_grad():
@@ -178,6 +206,7 @@ def measure(layer: nn.Module, call: Call | None = None) -> Measured:
         probe = Probe(layer, call)
         seen = probe.gradient(probe.module)
         disagreement = probe.disagreement(seen)
+        deliberate = disagreement > THRESHOLD and probe.deliberate(seen)
         truth = probe.truth()
         harm: list[tuple[int, float]] = []
         if truth is not None:
@@ -188,7 +217,17 @@ def measure(layer: nn.Module, call: Call | None = None) -> Measured:
         else:
             error, cosine = _estimate(probe, seen) if disagreement > THRESHOLD else (0.0, 1.0)
         shape = tuple(probe.x.shape)
-        return Measured(error, cosine, disagreement, truth is not None, tuple(harm), probe.sites, probe.lowered, shape)
+        return Measured(
+            error=error,
+            cosine=cosine,
+            disagreement=disagreement,
+            deliberate=deliberate,
+            exact=truth is not None,
+            harm=tuple(harm),
+            sites=probe.sites,
+            lowered=probe.lowered,
+            shape=shape,
+        )
 
 
 def owner(lowered: Lowered, site: Site) -> str:
@@ -206,6 +245,12 @@ def owner(lowered: Lowered, site: Site) -> str:
     return ".".join(common)
 
 
+def _initializes(module: nn.Module, captured: Capture) -> bool:
+    """Whether a step writes into parameters, as data-dependent initialization does."""
+    parameters = {name for name, _ in module.named_parameters()}
+    return any(node.kind is Kind.STORE and node.name in parameters for node in lower(captured.graph_module).graph)
+
+
 def compare(gradient: Tensor, truth: Tensor) -> tuple[float, float]:
     """Return the relative error of a gradient and the cosine of the angle to the true one."""
     scale = float(truth.norm())
@@ -213,6 +258,15 @@ def compare(gradient: Tensor, truth: Tensor) -> tuple[float, float]:
         return (0.0, 1.0) if float(gradient.norm()) == 0.0 else (float("inf"), 0.0)
     cosine = float((gradient * truth).sum()) / (scale * float(gradient.norm()) or 1.0)
     return float((gradient - truth).norm()) / scale, max(-1.0, min(1.0, cosine))
+
+
+def _awake(module: nn.Module) -> nn.Module:
+    """Fill parameters that are zero with ones: a residual branch that starts closed has no gradient to measure yet."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if not parameter.any():
+                parameter.fill_(1.0)
+    return module
 
 
 def _normal(like: Tensor, seed: int) -> Tensor:

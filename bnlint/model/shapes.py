@@ -14,7 +14,7 @@ from bnlint.model.lower import floating
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def candidates(layer: nn.Module, call: Call | None, seed: int = 0) -> Iterator[Call]:
+def candidates(layer: nn.Module, call: Call | None, *, seed: int = 0, shrink: bool = True) -> Iterator[Call]:
     """Yield inputs to try, the cheapest first.
 
     The first floating tensor is replaced by a normal probe of mean 1/2 and variance 1 (a variance near
@@ -25,6 +25,7 @@ def candidates(layer: nn.Module, call: Call | None, seed: int = 0) -> Iterator[C
         layer: The layer, in the dtype and on the device it will be probed in.
         call: The arguments of a recorded call, or None.
         seed: Seed of the probe.
+        shrink: Whether to try smaller inputs than that of the call.
     """
     like = next((p for p in (*layer.parameters(), *layer.buffers()) if p.is_floating_point()), torch.empty(0))
     generator = torch.Generator().manual_seed(seed)
@@ -44,7 +45,8 @@ def candidates(layer: nn.Module, call: Call | None, seed: int = 0) -> Iterator[C
     recorded: Tensor = leaves[first]
     dtype = like.dtype if like.numel() else torch.float64
     rest = [leaf.to(dtype) if floating(leaf) else leaf for leaf in leaves]
-    for shape in dict.fromkeys(shrunk(tuple(recorded.shape))):
+    size = tuple(recorded.shape)
+    for shape in dict.fromkeys(shrunk(size)) if shrink else [size]:
         args, kwargs = tree_unflatten([*rest[:first], probe(shape, recorded.device), *rest[first + 1 :]], spec)
         yield args, kwargs
 

@@ -23,6 +23,12 @@ def removable(lowered: Lowered, statistics: Iterable[Statistic]) -> bool:
     return all(lowered.graph[stop].name in _BYPASSED | _MODES for s in statistics for stop in s.stops)
 
 
+def inseparable(lowered: Lowered, one: Statistic, other: Statistic) -> bool:
+    """Whether one operation that ran without gradients made both (`var_mean` under `no_grad`)."""
+    made = [{lowered.nodes[i] for i in s.stops if lowered.graph[i].name in _MODES} for s in (one, other)]
+    return not made[0].isdisjoint(made[1])
+
+
 def unstopped(module: fx.GraphModule, lowered: Lowered, statistics: Sequence[Statistic]) -> fx.GraphModule:
     """Copy a recorded graph without the stops of the given statistics; every other stop stays.
 
@@ -34,25 +40,41 @@ def unstopped(module: fx.GraphModule, lowered: Lowered, statistics: Sequence[Sta
     Returns:
         A graph module that shares parameters, buffers and constants with `module`. Run it by `Replay`.
     """
+    return _without(module, lowered, [(stop, _path(lowered.graph, s)) for s in statistics for stop in s.stops])
+
+
+def opened(module: fx.GraphModule, lowered: Lowered) -> fx.GraphModule | None:
+    """Copy a recorded graph without any stop on the way to its outputs, None where it cannot do without one."""
+    graph = lowered.graph
+    path = {node.index for node in graph if node.kind is Kind.OUTPUT}
+    for node in reversed(list(graph)):
+        if node.index in path:
+            path.update(train_args(node))
+    stops = [index for index in sorted(path) if graph[index].kind is Kind.STOP]
+    if not all(graph[stop].name in _BYPASSED | _MODES for stop in stops):
+        return None
+    return _without(module, lowered, [(stop, path) for stop in stops])
+
+
+def _without(module: fx.GraphModule, lowered: Lowered, stops: Iterable[tuple[int, set[int]]]) -> fx.GraphModule:
+    """Copy a recorded graph without the given stops, each for those of its users that are on the path beside it."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     result = graph.graph_copy(module.graph, copies)
     output = graph.output(result)
     copies[next(n for n in module.graph.nodes if n.op == "output")] = output
-    for statistic in statistics:
-        path = {lowered.nodes[i] for i in _path(lowered.graph, statistic) if i in lowered.nodes}
-        for index in statistic.stops:
-            node = copies[lowered.nodes[index]]
-            if lowered.graph[index].name in _MODES:
-                node.meta = node.meta | {"grad": True, "inference": False}
-                continue
-            source = node.args[0]
-            inplace = node.op == "call_method" and node.target == "detach_"
-            users = [user for user in node.users if inplace or user in {copies[n] for n in path if n in copies}]
-            for user in users:
-                user.replace_input_with(node, source)  # type: ignore[arg-type]
-            if inplace:
-                graph.erase_node(node)
+    for index, path in stops:
+        node = copies[lowered.nodes[index]]
+        if lowered.graph[index].name in _MODES:
+            node.meta = node.meta | {"grad": True, "inference": False}
+            continue
+        source = node.args[0]
+        inplace = node.op == "call_method" and node.target == "detach_"
+        on_path = {copies[n] for i in path if (n := lowered.nodes.get(i)) in copies}
+        for user in [user for user in node.users if inplace or user in on_path]:
+            user.replace_input_with(node, source)  # type: ignore[arg-type]
+        if inplace:
+            graph.erase_node(node)
     return fx.GraphModule(module, graph)
 
 

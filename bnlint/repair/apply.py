@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from bnlint.certificate import Certificate
-from bnlint.errors import RepairError
+from bnlint.errors import BnlintError, RepairError
 from bnlint.model.check import Checked, check_layers, find_layers, require_measured
 from bnlint.model.probe import Measured
+from bnlint.model.state import first_line
 from bnlint.repair.certify import prove
 from bnlint.repair.native import Conventions, build, conventions_of
 from bnlint.repair.recognize import recognize
@@ -78,14 +79,21 @@ def _repaired(path: str, layer: nn.Module, measured: Measured, adopt: bool) -> t
             raise RepairError("its parameters are computed by a parametrization")
         recipe = recognize(layer, measured)
         found, momentum = conventions_of(layer, recipe)
-        kept = Conventions() if adopt else replace(found, no_count=False)
-        adopted = tuple(name for name in found if name not in tuple(kept))
+        kept = replace(found, no_count=False)
         built = build(layer, recipe, kept, momentum)
-        moves = adopt and replace(found, no_count=False) != Conventions()
-        proof = prove(layer, built, measured, adopted=moves)
-        failure = proof.failure(adopted=moves)
-    except RepairError as error:
+        proof = prove(layer, built, measured, adopted=False)
+        failure = proof.failure(adopted=False)
+        if adopt and failure is None and kept != Conventions():
+            kept = Conventions()
+            built = build(layer, recipe, kept, momentum)
+            proof = prove(layer, built, measured, adopted=True)
+            failure = proof.failure(adopted=True)
+        adopted = tuple(name for name in found if name not in tuple(kept))
+    except BnlintError as error:
         return Certificate(path, name, name, "refused", False, error.what), None
+    except Exception as error:  # on its own, the user's layer may fail in any way
+        reason = f"it could not be run on its own: {type(error).__name__}: {first_line(error)}"
+        return Certificate(path, name, name, "refused", False, reason), None
     certificate = Certificate(
         path,
         name,

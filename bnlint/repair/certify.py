@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +12,8 @@ from torch import Tensor, nn
 from bnlint.model.lift import Lifted
 from bnlint.model.probe import THRESHOLD, Measured, Probe, compare
 from bnlint.model.shapes import Call
-from bnlint.model.state import detached_copy
+from bnlint.model.state import detached_copy, preserved
+from bnlint.repair.disturb import disturbed
 
 #: largest relative difference between two float64 computations of the same thing
 TIGHT = 1e-9
@@ -32,17 +35,23 @@ class Proof:
     def failure(self, *, adopted: bool) -> str | None:
         """Say why the candidate is no repair, None if it is; `adopted` conventions may change outputs."""
         checks = {
-            "its gradient differs from the float64 reference": self.gradient_error > TIGHT,
-            "its gradient does not flow through the mean": self.mean_identity > TIGHT,
-            "its outputs in training mode differ": self.output_error > TIGHT and not adopted,
-            "its outputs in eval mode differ": self.eval_error > TIGHT and not adopted,
-            "it updates its buffers differently": self.buffer_error > TIGHT and not adopted,
+            "its gradient differs from the float64 reference": self.gradient_error,
+            "its gradient does not flow through the mean": self.mean_identity,
         }
-        return next((reason for reason, failed in checks.items() if failed), None)
+        if not adopted:
+            checks |= {
+                "its outputs in training mode differ": self.output_error,
+                "its outputs in eval mode differ": self.eval_error,
+                "it updates its buffers differently": self.buffer_error,
+            }
+        return next((reason for reason, error in checks.items() if not error <= TIGHT), None)  # NaN fails too
 
 
 def prove(before: nn.Module, after: nn.Module, measured: Measured, *, adopted: bool) -> Proof:
     """Compare a candidate with the layer it stands for, at several batch and spatial sizes, in training and eval mode.
+
+    Both are compared in the same disturbed state, for an untrained layer would show too little of what it computes;
+    outputs that move are measured in the layer's own state.
 
     Args:
         before: The layer as it is.
@@ -52,12 +61,17 @@ def prove(before: nn.Module, after: nn.Module, measured: Measured, *, adopted: b
             of the candidate itself.
     """
     shapes = _shapes(measured.shape)
-    rows: list[tuple[float, float, float, float, float, float]] = []
+    if not adopted:
+        before, after = disturbed(before), disturbed(after)
+    rows: list[tuple[float, ...]] = []
     with Lifted():
         for shape in shapes:
-            rows.append(_compared(before, after, shape, adopted=adopted))
-    device = str(next((t.device for t in (*before.parameters(), *before.buffers())), torch.device("cpu")))
-    return Proof(device, shapes, *(max(column) for column in zip(*rows, strict=True)))
+            confirm = shape == shapes[0]
+            rows.append(
+                _outputs(before, after, shape) + _gradients(before, after, shape, adopted=adopted, confirm=confirm)
+            )
+    device = str(_like(before).device)
+    return Proof(device, shapes, *(_worst(column) for column in zip(*rows, strict=True)))
 
 
 def _shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
@@ -67,33 +81,71 @@ def _shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     return (shape, larger, smaller)
 
 
-def _compared(
-    before: nn.Module, after: nn.Module, shape: tuple[int, ...], *, adopted: bool
-) -> tuple[float, float, float, float, float, float]:
-    like = next((t for t in (*before.parameters(), *before.buffers()) if t.is_floating_point()), torch.empty(0))
-    call: Call = ((torch.empty(shape, dtype=torch.float64, device=like.device),), {})
-    old, new = (detached_copy(module).double() for module in (before, after))
-    probe = Probe(before if not adopted else after, call)
-    reference = probe.truth()
-    had = Probe(before, call) if adopted else probe
-    gradient = probe.gradient(new.train())
+def _outputs(before: nn.Module, after: nn.Module, shape: tuple[int, ...]) -> tuple[float, float, float]:
+    """Compare outputs in training and in eval mode, and the running statistics, over several steps.
+
+    One step more shows a momentum that changes, a small batch shows an eps in another place.
+    """
+    old, new = (detached_copy(layer).double() for layer in (before, after))
+    generator = torch.Generator().manual_seed(11)
+    x = (torch.randn(shape, generator=generator, dtype=torch.float64) + 0.5).to(_like(before).device)
+    statistics = [name for name, _ in old.named_buffers() if name != "num_batches_tracked"]
+    output_errors, eval_errors, buffer_errors = [], [], [0.0]
+    with torch.no_grad():
+        for scale in (1.0, 2.0, 1e-4):
+            output_errors.append(_difference(old.train()(scale * x), new.train()(scale * x)))
+            eval_errors.append(_difference(old.eval()(scale * x), new.eval()(scale * x)))
+            buffer_errors += [_difference(getattr(old, name), getattr(new, name)) for name in statistics]
+    return _worst(output_errors), _worst(eval_errors), _worst(buffer_errors)
+
+
+def _gradients(
+    before: nn.Module, after: nn.Module, shape: tuple[int, ...], *, adopted: bool, confirm: bool
+) -> tuple[float, float, float]:
+    """Compare the gradients of input and parameters, before and after; also tell whether one flows through the mean.
+
+    Where asked to, the reference is confirmed by finite differences first.
+    """
+    call: Call = ((torch.empty(shape, dtype=torch.float64, device=_like(before).device),), {})
+    had = Probe(before, call, shrink=False)
+    probe = Probe(after, call, shrink=False) if adopted else had
+    candidate = probe.module if adopted else detached_copy(after).train()
+    gradient, reference = probe.gradient(candidate), probe.truth() if confirm else probe.reference()
     if reference is None:
         # Nothing to compare with but the function itself: finite differences of the candidate.
-        error = probe.disagreement(gradient)
-        gradient_error = 0.0 if error < THRESHOLD else error
-        gradient_error_before = probe.disagreement(probe.gradient(probe.module))
+        disagreement = probe.disagreement(gradient)
+        error = 0.0 if disagreement < THRESHOLD else disagreement
+        error_before = probe.disagreement(probe.gradient(probe.module))
     else:
-        gradient_error = compare(gradient, reference)[0]
-        own = had.truth()
-        gradient_error_before = compare(had.gradient(had.module), reference if own is None else own)[0]
-    with torch.no_grad():
-        eval_error = _difference(old.eval()(probe.x), new.eval()(probe.x))
-        output_error = _difference(old.train()(probe.x), new.train()(probe.x))
-    statistics = [name for name, _ in old.named_buffers() if name != "num_batches_tracked"]
-    buffer_error = max((_difference(getattr(old, name), getattr(new, name)) for name in statistics), default=0.0)
+        error = compare(gradient, reference)[0]
+        own = had.reference()
+        error_before = compare(had.gradient(had.module), reference if own is None else own)[0]
+    if not adopted:  # no stop of a statistic touches the gradients of weight and bias
+        pairs = zip(_parameter_gradients(probe, probe.module), _parameter_gradients(probe, candidate), strict=True)
+        error = _worst([error, *(_difference(ours, theirs) for ours, theirs in pairs)])
     axes = [d for d in range(gradient.dim()) if d != 1]
     identity = float(gradient.sum(axes).norm()) / (float(gradient.norm()) * gradient.numel() ** 0.5 + 1e-300)
-    return output_error, eval_error, buffer_error, gradient_error, gradient_error_before, identity
+    return error, error_before, identity
+
+
+def _parameter_gradients(probe: Probe, module: nn.Module) -> list[Tensor]:
+    parameters = [p for _, p in sorted(module.named_parameters(), key=lambda pair: pair[0]) if p.requires_grad]
+    if not parameters:
+        return []
+    with preserved(module), torch.enable_grad():
+        outputs = probe.run(module, probe.x.clone().requires_grad_())
+        value = torch.stack([(o * c).sum() for o, c in zip(outputs, probe.cotangents, strict=True)]).sum()
+        found = torch.autograd.grad(value, parameters, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+
+
+def _like(layer: nn.Module) -> Tensor:
+    return next((t for t in (*layer.parameters(), *layer.buffers()) if t.is_floating_point()), torch.empty(0))
+
+
+def _worst(errors: Iterable[float]) -> float:
+    """Return the largest error, NaN if there is one."""
+    return max(errors, key=lambda error: math.inf if math.isnan(error) else error)
 
 
 def _difference(ours: Tensor, theirs: Tensor) -> float:

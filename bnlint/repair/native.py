@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from bnlint.errors import RepairError
 from bnlint.layers import FusedBatchNorm1d, FusedBatchNorm2d, FusedBatchNorm3d
-from bnlint.model.state import detached_copy
+from bnlint.repair.disturb import disturbed
 from bnlint.repair.recognize import Recipe, same_shape
+
+#: what float64 leaves between one momentum and the same momentum observed again
+ROUNDING = 1e-9
 
 _TORCH = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 _OURS = {2: FusedBatchNorm1d, 3: FusedBatchNorm1d, 4: FusedBatchNorm2d, 5: FusedBatchNorm3d}
@@ -62,19 +65,22 @@ def conventions_of(layer: nn.Module, recipe: Recipe) -> tuple[Conventions, float
         raise RepairError("its parameters are not shaped (C,)")
     if {recipe.weight, recipe.bias} - {"weight", "bias", None}:
         raise RepairError("its parameters are not called `weight` and `bias`")
-    copy = detached_copy(layer).double()
-    unbiased = _normalizes_by_unbiased(copy, recipe)
+    unbiased = _normalizes_by_unbiased(disturbed(layer), recipe)
     if not {"running_mean", "running_var"} <= names:
         return Conventions(unbiased, batch_statistics_in_eval=True, no_updates=True), None
-    copy = detached_copy(layer).double()
-    ignores_mode = _ignores_running_statistics(copy, recipe)
+    ignores_mode = _ignores_running_statistics(disturbed(layer), recipe)
+    copy = disturbed(layer)
     counter = getattr(copy, "num_batches_tracked", None)
-    counted = None if counter is None else int(counter)
-    momentum, biased = _update(copy, recipe)
-    given = getattr(layer, "momentum", 0.1)
-    if momentum is None:
-        return Conventions(unbiased, ignores_mode, no_updates=True), given if isinstance(given, float) else 0.1
+    counted = 0 if counter is None else int(counter)
+    (momentum, biased), (later, _) = _update(copy, recipe, 1.0), _update(copy, recipe, 2.0)
+    if momentum is None or later is None:
+        given = getattr(layer, "momentum", 0.1)
+        return Conventions(unbiased, ignores_mode, no_updates=True), 0.1 if isinstance(given, Tensor) else given
     no_count = counter is not None and int(copy.num_batches_tracked) == counted  # type: ignore[arg-type]
+    if abs(later - momentum) > ROUNDING:
+        if abs(momentum * (counted + 1) - 1) > ROUNDING or no_count or counter is None:
+            raise RepairError("the momentum of its running statistics changes")
+        return Conventions(unbiased, ignores_mode, False, biased), None  # the average over all batches
     return Conventions(unbiased, ignores_mode, False, biased, no_count), momentum
 
 
@@ -104,16 +110,14 @@ def _ignores_running_statistics(copy: nn.Module, recipe: Recipe) -> bool:
     with torch.no_grad():
         copy.eval()
         before = copy(x)
-        state = copy.running_mean.clone()  # type: ignore[operator]
         copy.running_mean.add_(1.0)  # type: ignore[operator]
         after = copy(x)
-        copy.running_mean.copy_(state)  # type: ignore[operator]
     return bool(torch.equal(before, after))
 
 
-def _update(copy: nn.Module, recipe: Recipe) -> tuple[float | None, bool]:
+def _update(copy: nn.Module, recipe: Recipe, scale: float) -> tuple[float | None, bool]:
     """Return the weight of the newest batch in the running statistics (None: no update) and whether they are biased."""
-    x = _sample(recipe, copy.running_mean)  # type: ignore[arg-type]
+    x = scale * _sample(recipe, copy.running_mean)  # type: ignore[arg-type]
     axes = [d for d in range(recipe.rank) if d != 1]
     count = x.numel() // x.size(1)
     old_mean, old_var = copy.running_mean.clone(), copy.running_var.clone()  # type: ignore[operator]
@@ -122,7 +126,7 @@ def _update(copy: nn.Module, recipe: Recipe) -> tuple[float | None, bool]:
     if torch.equal(new_mean, old_mean) and torch.equal(new_var, old_var):
         return None, False
     share = ((new_mean - old_mean) * (x.mean(axes) - old_mean)).sum() / (x.mean(axes) - old_mean).square().sum()
-    momentum = round(float(share), 9)
+    momentum = round(float(share), 12)
     added = new_var - (1 - momentum) * old_var
     biased = momentum * x.var(axes, unbiased=False)
     unbiased = biased * count / (count - 1)
@@ -160,8 +164,10 @@ def build(layer: nn.Module, recipe: Recipe, conventions: Conventions, momentum: 
     else:
         built = _TORCH[recipe.rank](recipe.channels, recipe.eps, momentum, affine=False, track_running_stats=tracks)
     vars(built)["affine"] = affine
-    for ours_name, theirs in (("weight", recipe.weight), ("bias", recipe.bias)):
-        built.register_parameter(ours_name, getattr(layer, theirs) if theirs else None)
+    plays = {recipe.weight: "weight", recipe.bias: "bias"}
+    for name, parameter in layer.named_parameters():
+        delattr(built, plays[name])  # to register it again in the layer's own order: optimizers go by that
+        built.register_parameter(plays[name], parameter)
     for name in _BUFFERS if tracks else ():
         persistent = name not in layer._non_persistent_buffers_set
         built.register_buffer(name, getattr(layer, name, None), persistent=persistent)

@@ -15,10 +15,15 @@ class Assigner(Caller):
         """Bind a value to a name, attribute, entry or tuple of targets."""
         match target:
             case cst.Name(value=name):
+                old = state.variables.get(name)
+                if isinstance(old, Tensor) and isinstance(value, Tensor) and self.state_of(state, old) == name:
+                    self.store(state, name, value, self.locate(source))
                 state.variables[name] = value
             case cst.Tuple(elements=elements) | cst.List(elements=elements):
+                each = source.elements if isinstance(source, (cst.Tuple, cst.List)) else ()
                 for position, element in enumerate(elements):
-                    self.assign(state, element.value, self._unpacked(state, value, position), source)
+                    part = each[position].value if len(each) == len(elements) else source
+                    self.assign(state, element.value, self._unpacked(state, value, position), part)
             case cst.StarredElement(value=inner):
                 self.assign(state, inner, value, source)
             case cst.Attribute(value=owner, attr=cst.Name(value=name)):
@@ -47,7 +52,7 @@ class Assigner(Caller):
                 self.store(state, name, value, self.locate(source))
             case Instance(), _:
                 owner.attributes[name] = value
-            case Tensor(), Tensor() if name == "data" and (buffer := self.buffer_of(owner)) is not None:
+            case Tensor(), Tensor() if name == "data" and (buffer := self.state_of(state, owner)) is not None:
                 self.store(state, buffer, value, self.locate(source))
             case Items(), _:
                 owner.entries[name] = value
@@ -64,7 +69,7 @@ class Assigner(Caller):
             key = self.evaluate(state, part.value) if isinstance(part, cst.Index) else Opaque("?")
             self.store_item(owner, key, value)
         elif isinstance(owner, Tensor) and isinstance(value, Tensor):
-            buffer = self.buffer_of(owner)
+            buffer = self.state_of(state, owner)
             if buffer is not None:
                 self.store(state, buffer, value, self.locate(source))
             else:

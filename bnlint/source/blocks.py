@@ -47,6 +47,7 @@ def _split(text: SourceText, parsed: Parsed, node: cst.With, updates: set[Source
     header = "".join(_lines(text, whole.line, header_end))
     indent = _indent(header)
     inner = _indent("".join(_lines(text, parsed.locate(node.body.body[0]).line, whole.end_line - 1)))
+    fixed = _inside_strings(parsed, node.body)
     pieces: list[str] = []
     in_block = False
     for first, last, stays in _runs(parsed, header_end, node.body.body, updates):
@@ -54,9 +55,18 @@ def _split(text: SourceText, parsed: Parsed, node: cst.With, updates: set[Source
         if stays:
             pieces += lines if in_block else [header, *lines]
         else:
-            pieces += [indent + line[len(inner) :] if line.startswith(inner) else line for line in lines]
+            pieces += [
+                indent + line[len(inner) :] if line.startswith(inner) and number not in fixed else line
+                for number, line in enumerate(lines, first)
+            ]
         in_block = stays
     return [Edit(whole, "".join(pieces))]
+
+
+def _inside_strings(parsed: Parsed, body: cst.CSTNode) -> set[int]:
+    """Return the lines that start inside a string: their indentation is part of its value."""
+    strings = [parsed.locate(n) for n in _nodes(body) if isinstance(n, (cst.SimpleString, cst.FormattedString))]
+    return {line for where in strings for line in range(where.line + 1, where.end_line + 1)}
 
 
 def _runs(
@@ -88,8 +98,8 @@ def _indent(line: str) -> str:
     return line[: len(line) - len(line.lstrip(" \t"))]
 
 
-def _nodes(module: cst.Module) -> Iterator[cst.CSTNode]:
-    todo: list[cst.CSTNode] = [module]
+def _nodes(tree: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    todo = [tree]
     while todo:
         node = todo.pop()
         yield node

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import libcst as cst
 
-from bnlint.flow.graph import Mode
-from bnlint.flow.ops import GRAD_OFF, STOPS, Role, canonical, is_inplace, role
-from bnlint.source.evaluate import Evaluator
+from bnlint.flow.graph import Kind, Mode
+from bnlint.flow.ops import GRAD_OFF, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.source.containers import Containers
+from bnlint.source.record import PARTS
 from bnlint.source.values import Class, Function, GradOff, Instance, Items, Literal, Name, Opaque, State, Tensor, Value
 
-_PAIRS = {"var_mean": ("var", "mean"), "std_mean": ("std", "mean")}
-_PARTS = frozenset({"chunk", "split", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split"})
 _SEVERAL = frozenset({"max", "min", "topk", "sort", "kthvalue", "mode", "aminmax", "cummax", "cummin"})
 _FACTS = frozenset(
     {"size", "dim", "numel", "nelement", "stride", "element_size", "register_hook", "get_device", "backward"}
 )
-_JOINING = frozenset({"stack", "cat", "concat", "concatenate", "hstack", "vstack", "addcmul", "addcdiv", "lerp"})
 _TENSOR_PACKAGES = ("torch.", "numpy.", "einops.")
 _SILENT_BUILTINS = frozenset({"isinstance", "len", "print", "hasattr", "type", "range", "id", "repr", "str", "super"})
 
 
-class Caller(Evaluator):
+class Caller(Containers):
     """Interprets calls."""
 
     def call(self, state: State, node: cst.Call) -> Value:
@@ -34,11 +32,15 @@ class Caller(Evaluator):
             if isinstance(receiver, Tensor):
                 return self._method(state, receiver, node.func, node)
             if isinstance(receiver, Items) and node.func.attr.value not in receiver.entries:
-                return self._container_method(state, receiver, node.func.attr.value, node)
+                args, kwargs = self._arguments(state, node)
+                return self.container_method(receiver, node.func.attr.value, args, kwargs)
             callee = self.attribute(state, receiver, node.func)
         else:
             callee = self.evaluate(state, node.func)
         args, kwargs = self._arguments(state, node)
+        return self._apply(state, callee, args, kwargs, node)
+
+    def _apply(self, state: State, callee: Value, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
         match callee:
             case Function():
                 return self.invoke(state, callee, args, kwargs)
@@ -82,8 +84,10 @@ class Caller(Evaluator):
         args, kwargs = self._arguments(state, node)
         if name in _FACTS:
             return Opaque("?")
+        if name == "new_tensor":
+            return self._function(state, "torch.tensor", args, kwargs, node)
         if name in STOPS:
-            stopped = self.stop(state, STOPS[name], tensor, self.suffix(func.value, node))
+            stopped = self.stop(state, STOPS[name], tensor, self.suffix(func, node))
             if is_inplace(name):
                 self._rebind(state, func.value, stopped, node)
             return stopped
@@ -99,7 +103,7 @@ class Caller(Evaluator):
         args: list[Value],
         kwargs: dict[str, Value],
     ) -> Value:
-        buffer = self.buffer_of(tensor)
+        buffer = self.state_of(state, tensor)
         if buffer is not None:
             for argument, value in zip(node.args, [*args, *kwargs.values()], strict=False):
                 if isinstance(value, Tensor):
@@ -124,6 +128,8 @@ class Caller(Evaluator):
         if name == "set_grad_enabled":
             self._switch_grad(state, args, node)
             return Opaque("?")
+        if path in {"abs", "pow"} and tensors:
+            return self._operation(state, path, args, kwargs, node)
         if path in {"float", "int", "bool"} and tensors:
             return self.stop(state, "float", tensors[0], self.locate(node), self.locate(node))
         if path in {"dict", "list", "tuple", "set", "reversed", "sorted", "iter"}:
@@ -132,6 +138,8 @@ class Caller(Evaluator):
                 if isinstance(items, Items):
                     items.entries[key] = value
             return items
+        if path in {"zip", "enumerate", "map"}:
+            return self.iterated(state, path, args, lambda callee, values: self._apply(state, callee, values, {}, node))
         if path == "setattr" and len(args) == 3:
             match args:
                 case [Instance() as instance, Literal(str() as field), value]:
@@ -145,11 +153,19 @@ class Caller(Evaluator):
                 if tensors
                 else Opaque("?")
             )
-        if path.startswith("numpy.") and tensors:
-            args = [self.stop(state, "numpy", v, self.locate(node)) if isinstance(v, Tensor) else v for v in args]
+        if path.startswith("numpy.") and not any(self._left_autograd(v) for v in tensors):
+            return Opaque("?")  # numpy refuses tensors that carry a gradient: these are arrays
+        if path.startswith("math.") and tensors:
+            return self.stop(state, "float", tensors[0], self.locate(node), self.locate(node))
         if path.startswith(_TENSOR_PACKAGES) and (tensors or args):
             return self._operation(state, name, args, kwargs, node)
         return self._unknown(state, [*args, *kwargs.values()], node)
+
+    def _left_autograd(self, tensor: Tensor) -> bool:
+        node = self.graph[tensor.node]
+        while node.kind is not Kind.STOP and node.args:
+            node = self.graph[node.args[0]]
+        return node.kind is Kind.STOP
 
     def _switch_grad(self, state: State, args: list[Value], node: cst.Call) -> None:
         """`torch.set_grad_enabled(False)` as a call holds until it is switched back."""
@@ -162,24 +178,25 @@ class Caller(Evaluator):
     def _operation(self, state: State, name: str, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
         """Append a torch operation, function or method alike (the tensor comes first)."""
         location = self.locate(node)
-        if name in _PAIRS:
+        if name in PAIRS:
             return Items(
                 {
                     position: self._operation(state, part, args, kwargs, node)
-                    for position, part in enumerate(_PAIRS[name])
+                    for position, part in enumerate(PAIRS[name])
                 }
             )
         if name == "batch_norm":
             return self._batch_norm(state, args, kwargs, node)
         plain = canonical(name)
-        if name in _JOINING:
-            values = [v for a in args for v in (a.entries.values() if isinstance(a, Items) else [a])]
+        if name in JOINING:
+            values = [v for a in args for v in (_contents(a) if isinstance(a, Items) else [a])]
             return self.add(state, "where", [v.node for v in values if isinstance(v, Tensor)], location)
         if plain == "where" and len(args) == 3:
             args = args[1:]
         if role(plain) is Role.ARITHMETIC:
-            operands = [self.operand(state, value) for value in args[:2]]
-            operands += [self.operand(state, kwargs["other"])] if "other" in kwargs else []
+            given = [*([kwargs["input"]] if "input" in kwargs else []), *args]
+            given += [kwargs[key] for key in ("other", "exponent") if key in kwargs]
+            operands = [self.operand(state, value) for value in given[:2]]
             if name in {"rsub", "__rsub__"}:
                 plain = "rsub"
             return self.add(state, plain, [o for o in operands if o is not None], location)
@@ -187,9 +204,9 @@ class Caller(Evaluator):
         index = self.operand(state, first) if first is not None else None
         if role(plain) is Role.OTHER or index is None:
             result = self._unknown(state, [*args, *kwargs.values()], node, plain)
-            return Items(each=result) if name in _SEVERAL and isinstance(result, Tensor) and len(args) > 1 else result
-        result = self.add(state, plain, [index], location)
-        return Items(each=result) if name in _PARTS else result
+            several = name in PARTS or (name in _SEVERAL and len(args) > 1)
+            return Items(each=result) if several and isinstance(result, Tensor) else result
+        return self.add(state, plain, [index], location)
 
     def _batch_norm(self, state: State, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
         names = ["input", "running_mean", "running_var", "weight", "bias", "training"]
@@ -204,7 +221,7 @@ class Caller(Evaluator):
         """A call whose inside is not seen: its result depends on every tensor that goes in."""
         nodes: list[int] = []
         for value in values:
-            parts = [*value.entries.values(), value.each] if isinstance(value, Items) else [value]
+            parts = _contents(value) if isinstance(value, Items) else [value]
             nodes += [part.node for part in parts if isinstance(part, Tensor)]
         return self.add(state, name, nodes, self.locate(node)) if nodes else Opaque("?")
 
@@ -214,39 +231,9 @@ class Caller(Evaluator):
             instance.attributes = dict(zip(cls.fields, args, strict=False)) | kwargs
         return instance
 
-    # -- methods of containers
 
-    def _container_method(self, state: State, items: Items, name: str, node: cst.Call) -> Value:
-        args, kwargs = self._arguments(state, node)
-        match name, args:
-            case (("append" | "add" | "appendleft"), [value]):
-                items.entries[len(items.entries)] = value
-            case (("get" | "pop" | "setdefault" | "__getitem__"), [key, *rest]):
-                found = self.load_item(items, key)
-                return rest[0] if isinstance(found, Opaque) and rest else found
-            case "pop", []:
-                return self.load_item(items, Literal(-1))
-            case (("update" | "extend"), _):
-                for value in args:
-                    if isinstance(value, Items) and name == "update":
-                        items.entries |= value.entries
-                    elif isinstance(value, Items):
-                        for entry in value.entries.values():
-                            items.entries[len(items.entries)] = entry
-                items.entries |= {str(key): value for key, value in kwargs.items()}
-            case "items", _:
-                pairs = [Items({0: Literal(key), 1: entry}) for key, entry in items.entries.items()]
-                each = None if items.each is None else Items({0: Opaque("key"), 1: items.each})
-                return Items(dict(enumerate(pairs)), each)
-            case "keys", _:
-                return Items({i: Literal(key) for i, key in enumerate(items.entries)}, items.each and Opaque("key"))
-            case "values", _:
-                return Items(dict(enumerate(items.entries.values())), items.each)
-            case (("copy" | "_asdict"), _):
-                return Items(dict(items.entries), items.each)
-            case _:
-                pass
-        return Opaque("?")
+def _contents(items: Items) -> list[Value]:
+    return [*items.entries.values(), *([items.each] if items.each is not None else [])]
 
 
 def grad_switch(value: Value, call_args: list[Value]) -> str | None:

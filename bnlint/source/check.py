@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import ast
-import re
 import warnings
 from collections.abc import Callable, Iterator
 
 import libcst as cst
 
-from bnlint.catalog import BY_CODE, Fact, Rule, judge
+from bnlint.catalog import BY_CODE, PLAIN, Fact, Rule, judge
 from bnlint.finding import Finding, Mark, SourceLocation
 from bnlint.flow.graph import FlowGraph
 from bnlint.flow.sites import Statistic, find_sites
 from bnlint.source.edits import fix_for
 from bnlint.source.lower import Parsed, lower, parse
+from bnlint.source.screen import may_hold_findings, screen
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply
 
 #: how often a file is checked again after fixes that made room for others
 MAX_PASSES = 10
-_STATISTIC = re.compile(rb"\b(mean|nanmean|var|std|var_mean|std_mean|sum|norm|vector_norm|median)\b")
-_STOP = re.compile(
-    rb"\b(detach_?|data|no_grad|inference_mode|set_grad_enabled|item|tolist|numpy|float|tensor|as_tensor|new_tensor)\b"
-)
 
 
 def check_source(source: bytes, path: str) -> list[Finding]:
@@ -36,15 +32,22 @@ def check_source(source: bytes, path: str) -> list[Finding]:
     Returns:
         The findings in source order, without those that a comment suppresses.
     """
-    broken = _syntax_error(source, path)
-    if broken is not None:
-        return [broken]
-    if not _may_hold_findings(source):
+    tree = _tree(source, path)
+    if isinstance(tree, Finding):
+        return [tree]
+    if not may_hold_findings(source):
         return []
-    text, parsed = SourceText.decode(source), parse(source, path)
+    text = SourceText.decode(source)
+    screened = screen(text, tree)
+    if not screened.wanted:
+        return []
+    try:
+        parsed = parse(screened.text, path)
+    except cst.ParserSyntaxError as error:
+        return [_broken(path, error.message, error.raw_line, error.raw_column + 1)]
     found = {
         (finding.code, finding.location, finding.statistic): finding
-        for symbol, graph in lower(parsed)
+        for symbol, graph in lower(parsed, screened.wanted)
         for site in find_sites(graph)
         for statistic in site.statistics
         for finding in _judged(text, parsed, symbol, graph, statistic)
@@ -61,34 +64,27 @@ def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool]) -> b
         found = [f for f in check_source(source, path) if wanted(f) and f.fix is not None and f.fix.safe]
         text = SourceText.decode(source)
         fixed = text.encode(apply(text, [edit for f in found if f.fix for edit in f.fix.edits]))
-        if fixed == source or _syntax_error(fixed, path) is not None:
+        if fixed == source or isinstance(_tree(fixed, path), Finding):
             break
         source = fixed
     return source
 
 
-def _may_hold_findings(source: bytes) -> bool:
-    return bool(_STATISTIC.search(source) and _STOP.search(source))
-
-
-def _syntax_error(source: bytes, path: str) -> Finding | None:
-    message, line, column = "", 1, 1
+def _tree(source: bytes, path: str) -> ast.Module | Finding:
+    """Parse a file, or say why that cannot be done."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ast.parse(SourceText.decode(source).text)
-            if _may_hold_findings(source):
-                cst.parse_module(source)
+            return ast.parse(SourceText.decode(source).text)
     except SyntaxError as error:
-        message, line, column = error.msg, error.lineno or 1, max(error.offset or 1, 1)
-    except cst.ParserSyntaxError as error:
-        message, line, column = error.message, error.raw_line, error.raw_column + 1
+        return _broken(path, error.msg, error.lineno or 1, max(error.offset or 1, 1))
     except (UnicodeDecodeError, ValueError) as error:
-        message = f"cannot be decoded: {error}"
+        return _broken(path, f"cannot be decoded: {error}")
     except (RecursionError, MemoryError):
-        message = "is nested too deeply to be parsed"
-    if not message:
-        return None
+        return _broken(path, "is nested too deeply to be parsed")
+
+
+def _broken(path: str, message: str, line: int = 1, column: int = 1) -> Finding:
     rule = BY_CODE["BN001"]
     where = SourceLocation(path, line, column, line, column)
     return Finding(rule.code, rule.name, rule.severity, f"not valid Python: {message.splitlines()[0]}", where)
@@ -99,13 +95,15 @@ def _judged(text: SourceText, parsed: Parsed, symbol: str, graph: FlowGraph, sta
     before = stop is not None and stop.index < statistic.reduction
     fact = Fact(statistic.name, statistic.gradient, stop.name if stop else None, before)
     rule = judge(fact, "static")
-    if rule is None or stop is None or stop.origin.location is None:
+    if rule is None or stop is None or stop.origin.location is None or statistic.reapplied:
         return
+    if rule.code == "BN104" and "torch" not in text.text:
+        return  # `float(a.std())` in a module of arrays
     yield Finding(
         rule.code,
         rule.name,
         rule.severity,
-        _message(rule, statistic.name, stop.name),
+        _message(rule, PLAIN.get(statistic.name, statistic.name), stop.name),
         stop.origin.location,
         symbol=stop.origin.symbol or symbol,
         statistic=statistic.name,
@@ -131,9 +129,9 @@ def _message(rule: Rule, statistic: str, stop: str) -> str:
 
 
 def _marks(graph: FlowGraph, statistic: Statistic) -> tuple[Mark, ...]:
-    stop = graph[statistic.stops[0]]
+    stop, name = graph[statistic.stops[0]], PLAIN.get(statistic.name, statistic.name)
     marks = [
-        ("statistic", f"the {statistic.name} is computed here", graph[statistic.reduction].origin.location),
+        ("statistic", f"the {name} is computed here", graph[statistic.reduction].origin.location),
         ("stop", "its gradient stops here", stop.origin.region or stop.origin.location),
         ("use", "and it normalizes its own input here", graph[statistic.use].origin.location),
     ]

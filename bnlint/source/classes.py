@@ -10,6 +10,8 @@ import libcst as cst
 from bnlint.source.values import Class
 
 _NATIVE_PARAMETERS = frozenset({"weight", "bias"})
+#: an attribute that starts as one of these is state, like a buffer
+_CONSTANT_TENSORS = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "tensor"})
 _NATIVE_BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 
 
@@ -102,6 +104,8 @@ def _attribute(node: cst.CSTNode, parameters: set[str], buffers: set[str], liter
         ):
             if isinstance(value, cst.Call) and last_name(value.func) == "Parameter":
                 parameters.add(name)
+            elif isinstance(value, cst.Call) and last_name(value.func) in _CONSTANT_TENSORS:
+                buffers.add(name)
             else:
                 _literal(name, value, literals)
         case _:

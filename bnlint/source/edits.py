@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import libcst as cst
 
+from bnlint.catalog import PLAIN
 from bnlint.finding import Edit, Fix, SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.sites import Statistic
@@ -28,7 +29,7 @@ def fix_for(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Stati
         edits += made
         edits += [edit for store in _fed_stores(graph, index) for edit in _detached(text, store)]
     kinds = " and ".join(dict.fromkeys(_SPELLED.get(graph[i].name, graph[i].name) for i in statistic.stops))
-    return Fix(f"remove {kinds} from the {statistic.name}", True, tuple(sorted(set(edits))))
+    return Fix(f"remove {kinds} from the {PLAIN.get(statistic.name, statistic.name)}", True, tuple(sorted(set(edits))))
 
 
 _SPELLED = {

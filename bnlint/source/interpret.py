@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import libcst as cst
@@ -29,6 +30,10 @@ from bnlint.source.values import (
 
 #: how deep calls of the file's own functions are followed
 MAX_DEPTH = 12
+#: annotations of what carries no gradient
+_ARRAYS = re.compile(r"\b(ndarray|NDArray|ArrayLike|DataFrame|Series)\b")
+#: names of arguments that hold running statistics
+_RUNNING = re.compile(r"(running|moving|ema)_")
 _TRAINING_NAMES = frozenset({"training", "is_training", "train_mode", "is_train", "bn_training"})
 
 
@@ -53,11 +58,14 @@ class Interpreter(Assigner):
         name = parameter.name.value
         if name in _TRAINING_NAMES:
             return Condition(Mode.TRAIN, Mode.EVAL)
+        if parameter.annotation is not None and _ARRAYS.search(_code(parameter.annotation.annotation)):
+            return Opaque(name)
         if parameter.default is not None and not isinstance(parameter.default, cst.Name):
             return Opaque(name)
         if isinstance(parameter.default, cst.Name) and parameter.default.value in {"True", "False"}:
             return Opaque(name)
-        return Tensor(self.graph.add(Kind.INPUT, name, origin=Origin(self.locate(parameter.name), symbol=self.symbol)))
+        kind = Kind.BUFFER if _RUNNING.match(name) else Kind.INPUT
+        return Tensor(self.graph.add(kind, name, origin=Origin(self.locate(parameter.name), symbol=self.symbol)))
 
     def _tensors(self, value: Value, depth: int) -> list[Tensor]:
         match value:
@@ -248,7 +256,7 @@ class Interpreter(Assigner):
 
     def _augmented(self, state: State, node: cst.AugAssign) -> None:
         old, new = self.evaluate(state, node.target), self.evaluate(state, node.value)
-        if isinstance(old, Tensor) and (buffer := self.buffer_of(old)) is not None:
+        if isinstance(old, Tensor) and (buffer := self.state_of(state, old)) is not None:
             if isinstance(new, Tensor):
                 self.store(state, buffer, new, self.locate(node.value))
             return
@@ -258,6 +266,10 @@ class Interpreter(Assigner):
 
 def _parameters(node: cst.FunctionDef | cst.Lambda) -> list[cst.Param]:
     return [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
+
+
+def _code(node: cst.CSTNode) -> str:
+    return cst.Module(body=[]).code_for_node(node)
 
 
 def _is_static(node: cst.FunctionDef | cst.Lambda) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import libcst as cst
@@ -17,6 +18,9 @@ from bnlint.source.names import module_names
 from bnlint.source.record import FlowLost
 from bnlint.source.values import Class, Function, Instance, State, Value
 
+#: longer tables at the top level of a module are data
+MAX_TABLE = 50
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
@@ -26,11 +30,11 @@ class Parsed:
     locate: Callable[[cst.CSTNode], SourceLocation]
 
 
-def parse(source: bytes, path: str) -> Parsed:
+def parse(source: str, path: str) -> Parsed:
     """Parse a module.
 
     Args:
-        source: The bytes of the file; its encoding is taken from its BOM or coding line.
+        source: The text of the file.
         path: What locations call the file.
 
     Raises:
@@ -46,8 +50,12 @@ def parse(source: bytes, path: str) -> Parsed:
     return Parsed(wrapper.module, locate)
 
 
-def lower(parsed: Parsed) -> Iterator[tuple[str, FlowGraph]]:
+def lower(parsed: Parsed, wanted: Collection[str] | None = None) -> Iterator[tuple[str, FlowGraph]]:
     """Yield each function of a module by its dotted name, with its flow graph.
+
+    Args:
+        parsed: The module.
+        wanted: Names of the functions and methods to look at; None for all.
 
     A function whose flow is lost yields nothing; neither does one that is decorated to run without gradients.
     """
@@ -55,7 +63,10 @@ def lower(parsed: Parsed) -> Iterator[tuple[str, FlowGraph]]:
     names: dict[str, Value] = {**module_names(parsed.module), **classes}
     functions = {node.name.value: node for node in parsed.module.body if isinstance(node, cst.FunctionDef)}
     names |= {name: Function(node, {}) for name, node in functions.items()}
+    names |= _tables(parsed, names)
     for symbol, function in _entries(parsed.module, functions, classes):
+        if wanted is not None and symbol.rpartition(".")[2] not in wanted:
+            continue
         graph = FlowGraph()
         interpreter = Interpreter(graph, names, parsed.locate, symbol)
         if _inference_only(interpreter, function):
@@ -65,6 +76,19 @@ def lower(parsed: Parsed) -> Iterator[tuple[str, FlowGraph]]:
         except (FlowLost, RecursionError):
             continue
         yield symbol, graph
+
+
+def _tables(parsed: Parsed, names: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the tables of functions, and the lambdas, at the top level of a module."""
+    interpreter, found = Interpreter(FlowGraph(), names, parsed.locate, ""), State({})
+    for statement in parsed.module.body:
+        match statement:
+            case cst.SimpleStatementLine(
+                body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value)]
+            ) if isinstance(value, cst.Lambda) or (isinstance(value, cst.Dict) and len(value.elements) <= MAX_TABLE):
+                with suppress(FlowLost, RecursionError):
+                    found.variables[name] = interpreter.evaluate(found, value)
+    return found.variables
 
 
 def _entries(

@@ -28,6 +28,9 @@ MAX_NODES = 20_000
 #: containers up to this size are looped over entry by entry
 MAX_UNROLLED = 8
 
+#: operations that cut a tensor into several
+PARTS = frozenset({"chunk", "split", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split"})
+
 
 class FlowLost(Exception):
     """The flow of a function cannot be followed; unknown is silence."""
@@ -122,12 +125,14 @@ class Recorder:
         result.each = self.merge(each) if each else None
         return result
 
-    def buffer_of(self, tensor: Tensor) -> str | None:
-        """Return the name of the buffer that a tensor is, or is a view of."""
+    def state_of(self, state: State, tensor: Tensor) -> str | None:
+        """Return the buffer that a tensor is, or is a view of; of parameters, those written around autograd."""
         node = self.graph[tensor.node]
+        grad = not (state.grad_off and state.grad_off[-1])
         while node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE and node.args):
+            grad = grad and node.kind is not Kind.STOP
             node = self.graph[node.args[0]]
-        return node.name if node.kind is Kind.BUFFER else None
+        return node.name if node.kind is Kind.BUFFER or (node.kind is Kind.PARAMETER and not grad) else None
 
     def store(self, state: State, buffer: str, value: Tensor, location: SourceLocation) -> None:
         """Record that a value is written into a buffer."""
@@ -157,6 +162,10 @@ class Recorder:
             if isinstance(position, int) and position < 0:
                 position += len(items.entries)
             if position in items.entries:
+                return items.entries[position]
+            if isinstance(items.each, Tensor) and self.graph[items.each.node].name in PARTS:
+                # One part of a tensor holds other values than the next.
+                items.entries[position] = Tensor(self.graph.add(Kind.OP, "part", [items.each.node]))
                 return items.entries[position]
             return items.each if items.each is not None else Opaque("?")
         values = [*items.entries.values(), *([items.each] if items.each is not None else [])]

@@ -1,4 +1,4 @@
-"""The Python blocks of the rule pages: where they stand, which lines they mark, and the layers they define."""
+"""The Python blocks of the rule pages: which lines they mark, what they should become, and the layers they define."""
 
 from __future__ import annotations
 
@@ -7,67 +7,69 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from bnlint.pages import Block, load_pages
+from bnlint.pages import Block, Page, load_pages
 
 CHANNELS = 6
 _MARKER = re.compile(r"  # (BN\d{3})$", re.MULTILINE)
+_files = count()
 
 
 @dataclass(frozen=True)
-class Code:
-    """A block: `bad` ones have markers, and `fixed` is the block that stands for it under Fixed."""
+class Example:
+    """A block and its place in its section; `fixed` is the code that a Bad block becomes."""
 
-    page: str
+    page: Page
     block: Block
+    number: int
     fixed: str = ""
 
     @property
-    def text(self) -> str:
-        """The code without the markers of the page."""
+    def code(self) -> str:
+        """The code as a user has it, without the markers of the page."""
         return _MARKER.sub("", self.block.code)
 
     @property
-    def marks(self) -> list[tuple[int, str]]:
+    def marks(self) -> set[tuple[int, str]]:
         """Line and rule code of each marker."""
         lines = enumerate(self.block.code.splitlines(), 1)
-        return [(number, match[1]) for number, line in lines if (match := _MARKER.search(line))]
-
-    def layer(self, folder: Path) -> nn.Module:
-        """Run the code from a real file, and build its one layer."""
-        file = folder / "block.py"
-        file.write_text(self.text, encoding="utf-8")
-        return layer_of(file)
+        return {(number, match[1]) for number, line in lines if (match := _MARKER.search(line))}
 
     def __str__(self) -> str:
-        return f"{self.page}:{self.block.line}"
+        return f"{self.page.code}-{self.block.section.split()[0]}-{self.number}"
 
 
-def codes(*sections: str, pages: tuple[str, ...] = ()) -> Iterator[Code]:
-    """Yield the blocks of some sections, of all pages or of those named."""
-    for code, page in load_pages().items():
+def examples(*sections: str) -> Iterator[Example]:
+    """Yield the blocks of some sections, of all pages."""
+    for page in load_pages().values():
         fixed = [block.code for block in page.blocks if block.section == "Fixed"]
-        for section in sections if not pages or code in pages else ():
-            for number, block in enumerate(block for block in page.blocks if block.section == section):
-                yield Code(code, block, fixed[number] if section == "Bad" else "")
+        for section in sections:
+            blocks = [block for block in page.blocks if block.section == section]
+            for number, block in enumerate(blocks):
+                yield Example(page, block, number, fixed[number] if section == "Bad" else "")
 
 
-def layer_of(file: Path) -> nn.Module:
-    """Import a file and build the one `nn.Module` that it defines, with parameters far from their defaults."""
-    spec = importlib.util.spec_from_file_location(f"{file.parent.name}_{file.stem}", file)
+def example(code: str, section: str, number: int) -> Example:
+    """Return one block."""
+    return next(e for e in examples(section) if e.page.code == code and e.number == number)
+
+
+def layer_of(code: str, folder: Path) -> nn.Module:
+    """Run code from a file of its own, and build the one layer that it defines, with parameters unlike the defaults."""
+    file = folder / f"block_{next(_files)}.py"
+    file.write_text(code, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    (cls,) = (
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == spec.name
-    )
-    layer = cls(CHANNELS)
+    values = [value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == file.stem]
+    (cls,) = (value for value in values if issubclass(value, nn.Module))
+    layer: nn.Module = cls(CHANNELS)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in layer.parameters():
@@ -75,7 +77,12 @@ def layer_of(file: Path) -> nn.Module:
     return layer
 
 
-def batch(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """A random input of mean 1/2 and variance 4."""
+def batch(*shape: int) -> torch.Tensor:
+    """A random float64 input of mean 1/2 and variance 4."""
     generator = torch.Generator().manual_seed(11)
-    return torch.randn(shape or (4, CHANNELS, 4, 4), generator=generator, dtype=dtype) * 2 + 0.5
+    return torch.randn(shape or (4, CHANNELS, 4, 4), generator=generator, dtype=torch.float64) * 2 + 0.5
+
+
+def section_of(page: Page, title: str) -> str:
+    """Return the text under a heading of a page."""
+    return re.split(r"^## ", page.text.split(f"## {title}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]

@@ -31,7 +31,7 @@ def module(text: str) -> str:
 
 
 def layer(*methods: str) -> str:
-    """A module with one class `Norm`, of the usual parameters and buffers, and these methods; the last is forward's body."""
+    """A module with one class `Norm` of the usual parameters and buffers; the last method is the body of forward."""
     *others, body = (textwrap.dedent(method).strip("\n") for method in methods)
     forward = "def forward(self, x):\n" + textwrap.indent(body, "    ")
     return IMPORTS + _INIT + "".join(f"\n{textwrap.indent(method, '    ')}\n" for method in (*others, forward))

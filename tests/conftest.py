@@ -1,0 +1,25 @@
+"""What every test starts from: one thread, one seed, the test material on the path, no GPU tests without a GPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+for folder in ("model", "repair", "checkpoint"):
+    sys.path.append(str(Path(__file__).parent / folder))  # stops.py, legitimate.py, variants.py, hostile.py
+
+
+@pytest.fixture(autouse=True)
+def one_seed_and_thread():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
