@@ -120,8 +120,9 @@ def version() -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = cli.main(arguments, prog_name="bnlint", standalone_mode=False)
+        code = cli.main(arguments or ["--help"], prog_name="bnlint", standalone_mode=False)
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:

@@ -44,6 +44,9 @@ def report(findings: Sequence[Finding], output_format: str) -> None:
         text.render([f for f in findings if f.module is None], _read_text, paper)
         if measured:
             models.render(measured, paper)
+            told = {f.location.path for f in findings if f.module is None and f.location is not None}
+            untold = [f for f in measured if f.location is not None and f.location.path not in told]
+            text.render_marks(untold, _read_text, paper)
 
 
 def _read_text(path: str) -> str | None:

@@ -51,7 +51,7 @@ _POINTWISE = {
 _SHAPE = (
     "view reshape unsqueeze squeeze expand expand_as broadcast_to view_as reshape_as permute transpose movedim "
     "swapaxes flatten unflatten clone contiguous to float double half bfloat16 type type_as getitem __getitem__ repeat "
-    "repeat_interleave tile cpu cuda alias swapdims requires_grad_ Variable"
+    "repeat_interleave tile cpu cuda alias swapdims requires_grad_"
 )
 
 #: every spelling of a reduction
@@ -94,6 +94,7 @@ STOPS: dict[str, str] = {
     "as_tensor": "tensor",
     "new_tensor": "tensor",
     "from_numpy": "numpy",
+    "Variable": "tensor",
 }
 
 #: context managers, decorators and calls that turn the recording of gradients off → the kind of stop

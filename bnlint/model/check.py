@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -119,7 +119,7 @@ def findings_of(checked: Checked) -> Iterator[Finding]:
         fact = Fact(statistic.name, Gradient.STOPPED, stop.name, stop.index < statistic.reduction)
         rule = judge(fact, "runtime")
         if rule is not None:
-            location, marks = _line(measured, stop.index), _marks(measured, statistic)
+            location, marks = _stop_location(measured, statistic), _marks(measured, statistic)
             yield _finding(rule, where, measurement, statistic, stop=stop.name, location=location, marks=marks)
     if not stopped:
         rule = judge(Fact(None, Gradient.STOPPED), "runtime")
@@ -161,6 +161,15 @@ def _plain(statistic: Statistic) -> str:
     return PLAIN.get(statistic.name, statistic.name)
 
 
+def _stop_location(measured: Measured, statistic: Statistic) -> SourceLocation | None:
+    """Locate the first stop; of `x.mean().detach()` only what comes behind the statistic."""
+    stop, reduction = (_line(measured, index) for index in (statistic.stops[0], statistic.reduction))
+    if stop is None or reduction is None or stop == reduction:
+        return stop
+    starts = (stop.path, stop.line, stop.column) == (reduction.path, reduction.line, reduction.column)
+    return replace(stop, line=reduction.end_line, column=reduction.end_column) if starts else stop
+
+
 def _line(measured: Measured, index: int) -> SourceLocation | None:
     node = measured.lowered.nodes.get(index)
     return None if node is None else location_of(node)
@@ -168,9 +177,8 @@ def _line(measured: Measured, index: int) -> SourceLocation | None:
 
 def _marks(measured: Measured, statistic: Statistic) -> tuple[Mark, ...]:
     places = [
-        ("statistic", f"the {_plain(statistic)} is computed here", statistic.reduction),
-        ("stop", "its gradient stops here", statistic.stops[0]),
-        ("use", "and it normalizes its own input here", statistic.use),
+        ("statistic", f"the {_plain(statistic)} is computed here", _line(measured, statistic.reduction)),
+        ("stop", "its gradient stops here", _stop_location(measured, statistic)),
+        ("use", "and it normalizes its own input here", _line(measured, statistic.use)),
     ]
-    found = [(role, text, _line(measured, index)) for role, text, index in places]
-    return tuple(Mark(role, text, location) for role, text, location in found if location is not None)
+    return tuple(Mark(role, text, location) for role, text, location in places if location is not None)

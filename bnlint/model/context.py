@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +23,15 @@ _INTERNAL = (
     "<frozen",
     "<eval_with_key>",
 )
+
+
+class Frame(NamedTuple):
+    """A place in user code; `span` is line, column, end line, end column of the call, columns in bytes from 0."""
+
+    path: str
+    line: int
+    function: str
+    span: tuple[int, int, int, int]
 
 
 def context(value: Any, held: Sequence[Tensor], module: str, base: FrameType) -> dict[str, Any]:
@@ -46,12 +56,20 @@ def context(value: Any, held: Sequence[Tensor], module: str, base: FrameType) ->
     }
 
 
-def _frames(base: FrameType) -> tuple[tuple[str, int, str], ...]:
+def _frames(base: FrameType) -> tuple[Frame, ...]:
     frames = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame is not base:
         code = frame.f_code
         if not code.co_filename.startswith(_INTERNAL):
-            frames.append((code.co_filename, frame.f_lineno, code.co_qualname))
+            span = _spans(code)[frame.f_lasti // 2]
+            line, end_line, column, end_column = (0 if number is None else number for number in span)
+            place = (line, column, end_line, end_column) if line else (frame.f_lineno, 0, frame.f_lineno, 0)
+            frames.append(Frame(code.co_filename, frame.f_lineno, code.co_qualname, place))
         frame = frame.f_back
     return tuple(frames)
+
+
+@functools.lru_cache(maxsize=4096)
+def _spans(code: CodeType) -> tuple[tuple[int | None, int | None, int | None, int | None], ...]:
+    return tuple(code.co_positions())

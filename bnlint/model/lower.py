@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -32,12 +33,17 @@ def lower(module: fx.GraphModule) -> Lowered:
 
 
 def location_of(node: fx.Node) -> SourceLocation | None:
-    """Return the innermost line of user code that a node was recorded at."""
+    """Return where in user code a node was recorded: the innermost call."""
     frames = node.meta.get("frames")
     if not frames:
         return None
-    path, line, _ = frames[0]
-    return SourceLocation(path, line, 1, line, 1)
+    path, (line, column, end_line, end_column) = frames[0].path, frames[0].span
+    return SourceLocation(path, line, _character(path, line, column), end_line, _character(path, end_line, end_column))
+
+
+def _character(path: str, line: int, column: int) -> int:
+    """Turn a column in bytes from 0 into one in characters from 1."""
+    return len(linecache.getline(path, line).encode()[:column].decode(errors="ignore")) + 1
 
 
 class _Lowering:
@@ -70,7 +76,7 @@ class _Lowering:
         live: bool | None = None,
     ) -> int:
         frames = node.meta.get("frames") or ()
-        symbol = frames[0][2] if frames else None
+        symbol = frames[0].function if frames else None
         origin = Origin(location_of(node), symbol=symbol, module=node.meta.get("module"))
         index = self.flow.add(kind, name, args, attributes=attributes, origin=origin, live=live)
         self.nodes[index] = node

@@ -3,7 +3,7 @@
 Meta of every node:
 
 =============  =====================================================================================
-`frames`       tuple of (file, line, function), innermost first; user code only, torch left out
+`frames`       tuple of `context.Frame`, innermost first; user code only, torch left out
 `module`       dotted path of the innermost module being run, "" for the root
 `grad`         grad mode was on
 `inference`    inference mode was on

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -14,7 +14,7 @@ from bnlint.errors import BnlintError, RepairError
 from bnlint.model.check import Checked, check_layers, find_layers, require_measured
 from bnlint.model.probe import Measured
 from bnlint.model.state import first_line
-from bnlint.repair.certify import prove
+from bnlint.repair.certify import Proof, prove
 from bnlint.repair.native import Conventions, build, conventions_of
 from bnlint.repair.recognize import recognize
 
@@ -72,23 +72,21 @@ def become(layer: nn.Module, built: nn.Module) -> None:
     layer.__class__ = type(built)
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A layer that could stand for another one, and how it did."""
+
+    layer: nn.Module
+    proof: Proof
+    failure: str | None
+    kept: tuple[str, ...]
+    adopted: tuple[str, ...]
+
+
 def _repaired(path: str, layer: nn.Module, measured: Measured, adopt: bool) -> tuple[Certificate, nn.Module | None]:
     name = type(layer).__name__
     try:
-        if parametrize.is_parametrized(layer):
-            raise RepairError("its parameters are computed by a parametrization")
-        recipe = recognize(layer, measured)
-        found, momentum = conventions_of(layer, recipe)
-        kept = replace(found, no_count=False)
-        built = build(layer, recipe, kept, momentum)
-        proof = prove(layer, built, measured, adopted=False)
-        failure = proof.failure(adopted=False)
-        if adopt and failure is None and kept != Conventions():
-            kept = Conventions()
-            built = build(layer, recipe, kept, momentum)
-            proof = prove(layer, built, measured, adopted=True)
-            failure = proof.failure(adopted=True)
-        adopted = tuple(name for name in found if name not in tuple(kept))
+        found = _candidate(layer, measured, adopt)
     except BnlintError as error:
         return Certificate(path, name, name, "refused", False, error.what), None
     except Exception as error:  # on its own, the user's layer may fail in any way
@@ -97,12 +95,30 @@ def _repaired(path: str, layer: nn.Module, measured: Measured, adopt: bool) -> t
     certificate = Certificate(
         path,
         name,
-        type(built).__name__,
-        "native" if failure is None else "refused",
-        failure is None,
-        failure or "",
-        tuple(kept),
-        adopted,
-        **asdict(proof),
+        type(found.layer).__name__,
+        "native" if found.failure is None else "refused",
+        found.failure is None,
+        found.failure or "",
+        found.kept,
+        found.adopted,
+        **asdict(found.proof),
     )
-    return certificate, built if failure is None else None
+    return certificate, found.layer if found.failure is None else None
+
+
+def _candidate(layer: nn.Module, measured: Measured, adopt: bool) -> _Candidate:
+    """Build what stands for a layer; torch's conventions are adopted only once the layer's own were proved."""
+    if parametrize.is_parametrized(layer):
+        raise RepairError("its parameters are computed by a parametrization")
+    recipe = recognize(layer, measured)
+    found, momentum = conventions_of(layer, recipe)
+    kept = replace(found, no_count=False)
+    built = build(layer, recipe, kept, momentum)
+    proof = prove(layer, built, measured, adopted=False)
+    failure = proof.failure(adopted=False)
+    if adopt and failure is None and kept != Conventions():
+        kept = Conventions()
+        built = build(layer, recipe, kept, momentum)
+        proof = prove(layer, built, measured, adopted=True)
+        failure = proof.failure(adopted=True)
+    return _Candidate(built, proof, failure, tuple(kept), tuple(name for name in found if name not in tuple(kept)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bnlint.errors import RepairError
 from bnlint.model.lift import Lifted
 from bnlint.model.probe import THRESHOLD, Measured, Probe, compare
 from bnlint.model.shapes import Call
@@ -34,16 +35,16 @@ class Proof:
 
     def failure(self, *, adopted: bool) -> str | None:
         """Say why the candidate is no repair, None if it is; `adopted` conventions may change outputs."""
-        checks = {
+        same = {
+            "its outputs in training mode differ": self.output_error,
+            "its outputs in eval mode differ": self.eval_error,
+            "it updates its buffers differently": self.buffer_error,
+        }
+        checks = {} if adopted else same
+        checks |= {
             "its gradient differs from the float64 reference": self.gradient_error,
             "its gradient does not flow through the mean": self.mean_identity,
         }
-        if not adopted:
-            checks |= {
-                "its outputs in training mode differ": self.output_error,
-                "its outputs in eval mode differ": self.eval_error,
-                "it updates its buffers differently": self.buffer_error,
-            }
         return next((reason for reason, error in checks.items() if not error <= TIGHT), None)  # NaN fails too
 
 
@@ -59,7 +60,12 @@ def prove(before: nn.Module, after: nn.Module, measured: Measured, *, adopted: b
         measured: What was measured of `before`.
         adopted: Whether the candidate's outputs may differ; then its gradient is held against finite differences
             of the candidate itself.
+
+    Raises:
+        RepairError: The candidate does not hold the very parameters and buffers of the layer.
     """
+    if _tensors(before) != _tensors(after):
+        raise RepairError("its tensors would not stay the same objects in the same order")
     shapes = _shapes(measured.shape)
     if not adopted:
         before, after = disturbed(before), disturbed(after)
@@ -141,6 +147,12 @@ def _parameter_gradients(probe: Probe, module: nn.Module) -> list[Tensor]:
 
 def _like(layer: nn.Module) -> Tensor:
     return next((t for t in (*layer.parameters(), *layer.buffers()) if t.is_floating_point()), torch.empty(0))
+
+
+def _tensors(layer: nn.Module) -> tuple[list[tuple[str, int]], dict[str, int]]:
+    """Identify parameters, in their order, and buffers."""
+    parameters = [(name, id(parameter)) for name, parameter in layer.named_parameters()]
+    return parameters, {name: id(buffer) for name, buffer in layer.named_buffers()}
 
 
 def _worst(errors: Iterable[float]) -> float:

@@ -63,8 +63,8 @@ def conventions_of(layer: nn.Module, recipe: Recipe) -> tuple[Conventions, float
     tensors += [getattr(layer, name, None) for name in _BUFFERS[:2]]
     if not all(same_shape(tensor, recipe.channels) for tensor in tensors):
         raise RepairError("its parameters are not shaped (C,)")
-    if {recipe.weight, recipe.bias} - {"weight", "bias", None}:
-        raise RepairError("its parameters are not called `weight` and `bias`")
+    if (recipe.weight or "weight", recipe.bias or "bias") != ("weight", "bias"):
+        raise RepairError("what scales is not called `weight`, or what shifts is not called `bias`")
     unbiased = _normalizes_by_unbiased(disturbed(layer), recipe)
     if not {"running_mean", "running_var"} <= names:
         return Conventions(unbiased, batch_statistics_in_eval=True, no_updates=True), None

@@ -15,6 +15,7 @@ from bnlint.flow.statistics import constant
 from bnlint.model.probe import Measured
 
 _DISPERSION = frozenset({"var", "std"})
+_SCALING = frozenset({"mul", "div", "add", "sub", "rsub"})
 _AFFINE = {"mul": "weight", "div": "weight", "add": "bias", "sub": "bias"}
 
 
@@ -59,11 +60,14 @@ def recognize(layer: nn.Module, measured: Measured) -> Recipe:
     expected = tuple(d for d in range(rank) if d != 1)
     if axes != expected:
         raise RepairError(f"its statistics are taken over dimensions {list(axes)}, batch norm's over {list(expected)}")
+    eps = _eps(graph, spread)
+    if eps <= 0.0:
+        raise RepairError("it adds no eps to the variance, and torch's operator needs one")
     weight, bias = _affine(layer, graph)
     return Recipe(
         rank=rank,
         channels=measured.shape[1],
-        eps=_eps(graph, spread),
+        eps=eps,
         weight=weight,
         bias=bias,
     )
@@ -77,6 +81,12 @@ def _require_plain(layer: nn.Module, graph: FlowGraph, site: Site) -> None:
         raise RepairError("it returns more than the normalized tensor")
     if graph[site.input].kind is not Kind.INPUT:
         raise RepairError("it changes its input before it normalizes it")
+    after = {max(statistic.use for statistic in site.statistics)}
+    for node in graph:
+        if node.kind is Kind.OP and not after.isdisjoint(node.args):
+            after.add(node.index)
+            if node.name not in _SCALING and role(node.name) is not Role.SHAPE:
+                raise RepairError(f"it does more than scale and shift the normalized tensor: `{node.name}`")
 
 
 def _axes(measured: Measured, node: Node) -> tuple[int, tuple[int, ...]]:

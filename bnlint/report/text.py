@@ -72,6 +72,24 @@ def render(findings: Sequence[Finding], read_source: Callable[[str], str | None]
         console.print()
 
 
+def render_marks(findings: Sequence[Finding], read_source: Callable[[str], str | None], console: Console) -> None:
+    """Print one excerpt for each file, with the marks of all findings in it and nothing else.
+
+    For findings that are told elsewhere, such as those of many layers that share one line of source.
+    """
+    paper = _Paper(console.width if console.is_terminal else _WIDEST_IN_A_FILE, console.encoding)
+    marks: dict[str, dict[Mark, None]] = defaultdict(dict)
+    for mark in (mark for finding in findings for mark in finding.marks):
+        marks[mark.location.path][mark] = None
+    for path, of_path in marks.items():
+        excerpt = _excerpt(read_source(path), list(of_path))
+        if excerpt.marked:
+            digits = len(str(max(excerpt.marked)))
+            for row in (_arrow("-->", path, digits, paper), *_excerpt_rows(excerpt, digits, paper)):
+                console.print(row, soft_wrap=not console.is_terminal)
+            console.print()
+
+
 def printable(text: str, encoding: str) -> str:
     """Replace characters that a console lacks, and those that move its cursor or make code look different."""
     shown = ("\ufffd" if unicodedata.category(each) in _INVISIBLE else each for each in text.replace("\t", _TAB))

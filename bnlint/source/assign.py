@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import libcst as cst
 
+from bnlint.finding import SourceLocation
 from bnlint.source.calls import Caller
+from bnlint.source.names import RUNNING
 from bnlint.source.values import Instance, Items, Literal, Opaque, State, Tensor, Value
 
 
 class Assigner(Caller):
     """Interprets assignments."""
 
-    def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression) -> None:
-        """Bind a value to a name, attribute, entry or tuple of targets."""
+    def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression | None) -> None:
+        """Bind a value to a name, attribute, entry or tuple of targets; `source` is the text of just that value."""
         match target:
             case cst.Name(value=name):
                 old = state.variables.get(name)
-                if isinstance(old, Tensor) and isinstance(value, Tensor) and self.state_of(state, old) == name:
-                    self.store(state, name, value, self.locate(source))
+                buffer = self.state_of(state, old) if isinstance(old, Tensor) and RUNNING.match(name) else None
+                if buffer is not None and isinstance(value, Tensor):
+                    value = self.store(state, buffer, value, self._place(source))
                 state.variables[name] = value
             case cst.Tuple(elements=elements) | cst.List(elements=elements):
                 each = source.elements if isinstance(source, (cst.Tuple, cst.List)) else ()
                 for position, element in enumerate(elements):
-                    part = each[position].value if len(each) == len(elements) else source
+                    part = each[position].value if len(each) == len(elements) else None
                     self.assign(state, element.value, self._unpacked(state, value, position), part)
             case cst.StarredElement(value=inner):
                 self.assign(state, inner, value, source)
@@ -32,6 +35,9 @@ class Assigner(Caller):
                 self._assign_item(state, target, value, source)
             case _:
                 return
+
+    def _place(self, source: cst.BaseExpression | None) -> SourceLocation | None:
+        return None if source is None else self.locate(source)
 
     def _unpacked(self, state: State, value: Value, position: int) -> Value:
         match value:
@@ -45,21 +51,23 @@ class Assigner(Caller):
                 return Opaque("?")
 
     def _assign_attribute(
-        self, state: State, owner: Value, name: str, value: Value, source: cst.BaseExpression
+        self, state: State, owner: Value, name: str, value: Value, source: cst.BaseExpression | None
     ) -> None:
         match owner, value:
             case Instance(cls), Tensor() if name in cls.buffers:
-                self.store(state, name, value, self.locate(source))
+                self.store(state, name, value, self._place(source))
             case Instance(), _:
                 owner.attributes[name] = value
             case Tensor(), Tensor() if name == "data" and (buffer := self.state_of(state, owner)) is not None:
-                self.store(state, buffer, value, self.locate(source))
+                self.store(state, buffer, value, self._place(source))
             case Items(), _:
                 owner.entries[name] = value
             case _:
                 return
 
-    def _assign_item(self, state: State, target: cst.Subscript, value: Value, source: cst.BaseExpression) -> None:
+    def _assign_item(
+        self, state: State, target: cst.Subscript, value: Value, source: cst.BaseExpression | None
+    ) -> None:
         owner = self.evaluate(state, target.value)
         if isinstance(owner, Opaque):  # a container made where the flow does not look, such as __init__
             owner = Items()
@@ -71,6 +79,6 @@ class Assigner(Caller):
         elif isinstance(owner, Tensor) and isinstance(value, Tensor):
             buffer = self.state_of(state, owner)
             if buffer is not None:
-                self.store(state, buffer, value, self.locate(source))
+                self.store(state, buffer, value, self._place(source))
             else:
                 self.assign(state, target.value, self.merge([(owner, state.mode), (value, state.mode)]), source)

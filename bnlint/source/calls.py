@@ -87,7 +87,7 @@ class Caller(Containers):
         if name == "new_tensor":
             return self._function(state, "torch.tensor", args, kwargs, node)
         if name in STOPS:
-            stopped = self.stop(state, STOPS[name], tensor, self.suffix(func, node))
+            stopped = self.stop(state, STOPS[name], tensor, self.suffix(func.value, node))
             if is_inplace(name):
                 self._rebind(state, func.value, stopped, node)
             return stopped

@@ -62,6 +62,8 @@ def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool]) -> b
     """
     for _ in range(MAX_PASSES):
         found = [f for f in check_source(source, path) if wanted(f) and f.fix is not None and f.fix.safe]
+        if not found:
+            break
         text = SourceText.decode(source)
         fixed = text.encode(apply(text, [edit for f in found if f.fix for edit in f.fix.edits]))
         if fixed == source or isinstance(_tree(fixed, path), Finding):

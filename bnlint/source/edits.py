@@ -27,7 +27,10 @@ def fix_for(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Stati
         if made is None:
             return None
         edits += made
-        edits += [edit for store in _fed_stores(graph, index) for edit in _detached(text, store)]
+        for store in _fed_stores(graph, index):
+            if store.origin.location is None:
+                return None
+            edits += _detached(text, store.origin.location)
     kinds = " and ".join(dict.fromkeys(_SPELLED.get(graph[i].name, graph[i].name) for i in statistic.stops))
     return Fix(f"remove {kinds} from the {PLAIN.get(statistic.name, statistic.name)}", True, tuple(sorted(set(edits))))
 
@@ -80,10 +83,7 @@ def _fed_stores(graph: FlowGraph, stop: int) -> list[Node]:
     return stores
 
 
-def _detached(text: SourceText, store: Node) -> list[Edit]:
-    location = store.origin.location
-    if location is None:
-        return []
+def _detached(text: SourceText, location: SourceLocation) -> list[Edit]:
     end = SourceLocation(location.path, location.end_line, location.end_column, location.end_line, location.end_column)
     if isinstance(cst.parse_expression(f"({text.at(location)})"), _ATOMS):
         return [Edit(end, ".detach()")]

@@ -102,7 +102,7 @@ class Evaluator(Recorder, ABC):
         """Evaluate a call (see `calls`)."""
 
     @abstractmethod
-    def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression) -> None:
+    def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression | None) -> None:
         """Bind a value to a target (see `interpret`)."""
 
     def _name(self, state: State, name: str) -> Value:
@@ -125,7 +125,7 @@ class Evaluator(Recorder, ABC):
             case Name(path):
                 return Name(f"{path}.{name}")
             case Tensor() if name == "data":
-                return self.stop(state, STOPS[name], value, self.suffix(node, node))
+                return self.stop(state, STOPS[name], value, self.suffix(node.value, node))
             case Tensor() if name in _LAYOUTS:
                 return self.add(state, "reshape", [value.node], self.locate(node))
             case Instance():
@@ -142,10 +142,10 @@ class Evaluator(Recorder, ABC):
                 text = value.text if isinstance(value, Opaque) else "?"
                 return Opaque(f"{text}.{name}")
 
-    def suffix(self, attribute: cst.Attribute, whole: cst.BaseExpression) -> SourceLocation:
-        """Locate what `whole` adds behind the value of an attribute: the `.detach()` of `x.mean().detach()`."""
-        dot, last = self.locate(attribute.dot), self.locate(whole)
-        return SourceLocation(last.path, dot.line, dot.column, last.end_line, last.end_column)
+    def suffix(self, head: cst.BaseExpression, whole: cst.BaseExpression) -> SourceLocation:
+        """Locate what `whole` adds behind `head`: the `.detach()` of `x.mean().detach()`."""
+        first, last = self.locate(head.rpar[-1] if head.rpar else head), self.locate(whole)
+        return SourceLocation(last.path, first.end_line, first.end_column, last.end_line, last.end_column)
 
     def _field(self, state: State, instance: Instance, name: str) -> Value:
         cls = instance.cls

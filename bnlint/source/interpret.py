@@ -11,7 +11,7 @@ from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.source.assign import Assigner
 from bnlint.source.calls import grad_switch
 from bnlint.source.evaluate import BINARY
-from bnlint.source.names import imported
+from bnlint.source.names import RUNNING, imported
 from bnlint.source.values import (
     Branch,
     Condition,
@@ -32,8 +32,6 @@ from bnlint.source.values import (
 MAX_DEPTH = 12
 #: annotations of what carries no gradient
 _ARRAYS = re.compile(r"\b(ndarray|NDArray|ArrayLike|DataFrame|Series)\b")
-#: names of arguments that hold running statistics
-_RUNNING = re.compile(r"(running|moving|ema)_")
 _TRAINING_NAMES = frozenset({"training", "is_training", "train_mode", "is_train", "bn_training"})
 
 
@@ -64,7 +62,7 @@ class Interpreter(Assigner):
             return Opaque(name)
         if isinstance(parameter.default, cst.Name) and parameter.default.value in {"True", "False"}:
             return Opaque(name)
-        kind = Kind.BUFFER if _RUNNING.match(name) else Kind.INPUT
+        kind = Kind.BUFFER if RUNNING.match(name) else Kind.INPUT
         return Tensor(self.graph.add(kind, name, origin=Origin(self.locate(parameter.name), symbol=self.symbol)))
 
     def _tensors(self, value: Value, depth: int) -> list[Tensor]:

@@ -132,12 +132,14 @@ class Recorder:
         while node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE and node.args):
             grad = grad and node.kind is not Kind.STOP
             node = self.graph[node.args[0]]
-        return node.name if node.kind is Kind.BUFFER or (node.kind is Kind.PARAMETER and not grad) else None
+        return (
+            node.name if node.kind in {Kind.BUFFER, Kind.STORE} or (node.kind is Kind.PARAMETER and not grad) else None
+        )
 
-    def store(self, state: State, buffer: str, value: Tensor, location: SourceLocation) -> None:
-        """Record that a value is written into a buffer."""
+    def store(self, state: State, buffer: str, value: Tensor, location: SourceLocation | None) -> Tensor:
+        """Record that a value is written into a buffer; what the buffer holds then carries no gradient."""
         recorded = not (state.grad_off and isinstance(state.grad_off[-1], GradOff))
-        self.graph.add(
+        node = self.graph.add(
             Kind.STORE,
             buffer,
             [value.node],
@@ -145,6 +147,7 @@ class Recorder:
             origin=Origin(location, symbol=self.symbol),
             mode=state.mode,
         )
+        return Tensor(node)
 
     # -- containers
 

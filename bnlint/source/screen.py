@@ -91,6 +91,8 @@ def _units(node: ast.stmt, bound: dict[str, str]) -> Iterator[_Unit]:
     match node:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             yield _unit(name, name, [node], bound)
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict() | ast.Lambda()):  # a table of functions
+            yield _unit(name, name, [node], bound)
         case ast.ClassDef(name=name):
             methods = [item for item in node.body if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))]
             rest = [*node.bases, *node.decorator_list, *(item for item in node.body if item not in methods)]
@@ -139,6 +141,6 @@ def _blanked(text: SourceText, tree: ast.Module, needed: set[str]) -> str:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name not in needed:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             start, end = text.starts[first - 1], text.starts[node.end_lineno or first]
-            pieces += [text.text[done:start], "\n" * text.text.count("\n", start, end)]
+            pieces += [text.text[done:start], re.sub(r"[^\r\n]", "", text.text[start:end])]
             done = end
     return "".join([*pieces, text.text[done:]])

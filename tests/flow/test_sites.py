@@ -157,6 +157,20 @@ def test_a_stopped_tensor_is_not_normalized_in_training() -> None:
     assert find_sites(g.flow) == []
 
 
+def test_a_mean_that_is_added_does_not_center() -> None:
+    g = Graph()
+    x = g.input()
+    g.output(g.op("add", x, g.stop(g.op("mean", x))))
+    assert find_sites(g.flow) == []
+
+
+def test_a_negated_mean_that_is_added_centers() -> None:
+    g = Graph()
+    x = g.input()
+    g.output(g.op("add", x, g.op("neg", g.stop(g.op("mean", x)))))
+    assert gradients(g) == {"mean": Gradient.STOPPED}
+
+
 def test_a_difference_of_levels_is_not_division() -> None:
     g = Graph()
     x = g.input()

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bnlint.errors import InputError, UsageError
-from bnlint.model.inputs import load_factory, parse_inputs, place
+from bnlint.model.inputs import load_factory, parse_inputs, usable_device
 
 PACKAGE = """
 from torch import nn
@@ -102,13 +102,12 @@ def test_what_cannot_be_had_says_why(package, target, said):
     assert error.value.where == f"{package}.{target}"
 
 
-def test_model_and_inputs_are_placed_together():
-    model, (x,) = place(nn.Linear(2, 2), parse_inputs(["3x2"]), "meta")
-    assert model.weight.device.type == x.device.type == "meta"
+def test_a_device_that_is_there_is_given():
+    assert usable_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
 def test_a_device_that_is_not_there_is_refused(device):
     with pytest.raises(UsageError, match="cannot be used") as error:
-        place(nn.Linear(2, 2), (), device)
+        usable_device(device)
     assert error.value.where == "--device"

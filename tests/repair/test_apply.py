@@ -1,9 +1,10 @@
 import copy
+import re
 
 import pytest
 import torch
 from torch import nn
-from variants import HandNorm, KEPT, VARIANTS, batch, gradients, pair, state
+from variants import VARIANTS, HandNorm, batch, gradients, kept, pair, state
 
 import bnlint
 from bnlint.errors import InputError
@@ -47,6 +48,9 @@ def test_a_repaired_layer_is_the_corrected_one(name):
     (certificate,) = repair(layer, batch())
 
     assert certificate.accepted, certificate.reason
+    assert set(certificate.kept) == kept(VARIANTS[name])
+    plain = certificate.kept == () or (not VARIANTS[name].get("tracks", True) and "unbiased" not in VARIANTS[name])
+    assert type(layer).__name__ == certificate.class_after == ("BatchNorm2d" if plain else "FusedBatchNorm2d")
     for scale, training in ((1.0, True), (3.0, True), (1.0, False), (0.3, True), (2.0, False)):
         x = scale * batch(seed=2)
         torch.testing.assert_close(
@@ -73,22 +77,6 @@ def test_every_rank(rank, unbiased):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_certificate_says_what_was_kept(name):
-    options = VARIANTS[name]
-    layer, _ = pair(**options)
-    expected = KEPT["unbiased"] if options.get("unbiased") else set()
-    expected = expected | (KEPT["eval_by"] if options.get("eval_by") == "batch" else set())
-    expected = expected | KEPT["updates"].get(options.get("updates"), set())
-
-    (certificate,) = repair(layer, batch())
-
-    assert set(certificate.kept) == expected
-    assert certificate.class_before == "HandNorm"
-    ours = expected if options.get("tracks", True) else set(certificate.kept) & KEPT["unbiased"]
-    assert certificate.class_after.startswith("Fused") is bool(ours)
-
-
-@pytest.mark.parametrize("name", VARIANTS)
 def test_adopting_gives_plain_torch(name):
     options = VARIANTS[name]
     layer, corrected = pair(**options)
@@ -103,7 +91,8 @@ def test_adopting_gives_plain_torch(name):
     x = batch(seed=4)
     if options.get("unbiased"):
         count = x.numel() // 4
-        moved = float((layer(x) - corrected(x)).norm() / corrected(x).norm())
+        with torch.no_grad():
+            moved = float((layer(x) - corrected(x)).norm() / corrected(x).norm())
         assert 0.1 / count < moved < 1 / count
         assert certificate.output_error > 1e-4
     else:
@@ -112,7 +101,7 @@ def test_adopting_gives_plain_torch(name):
 
 
 def test_the_bundled_layer():
-    class BatchNorm2d_new(nn.BatchNorm2d):  # noqa: N801
+    class BatchNorm2d_new(nn.BatchNorm2d):
         def forward(self, input):
             stats = {"mean": input.mean(dim=[0, 2, 3]).detach().clone(), "var": input.var(dim=[0, 2, 3]).detach()}
             stats["scale"] = torch.rsqrt(stats["var"] + self.eps)
@@ -165,7 +154,7 @@ def test_an_optimizer_goes_on_as_with_the_corrected_model():
 
     torch.testing.assert_close(state(ours), state(theirs), **TIGHT)
     restored = torch.optim.SGD(ours.parameters(), lr=0.1, momentum=0.9)
-    restored.load_state_dict(optimizers[1].state_dict())
+    restored.load_state_dict(copy.deepcopy(optimizers[1].state_dict()))
     step(ours, restored, 4)
     step(theirs, optimizers[1], 4)
     torch.testing.assert_close(state(ours), state(theirs), **TIGHT)
@@ -343,6 +332,13 @@ class ClampedVariance(nn.Module):
         return out * self.weight[:, None, None] + self.bias[:, None, None]
 
 
+class FlooredVariance(ClampedVariance):
+    def forward(self, x):
+        mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True, unbiased=False)
+        out = (x - mean.detach()) / (var.detach().clamp(min=1e-6) + 1e-5).sqrt()
+        return out * self.weight[:, None, None] + self.bias[:, None, None]
+
+
 class EpsOutside(ClampedVariance):
     def forward(self, x):
         mean, std = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
@@ -398,11 +394,12 @@ REFUSED = {
     "other axes": (Layers, r"dimensions \[1, 2, 3\]"),
     "several normalizations": (Twice, "normalizations in one layer"),
     "only a mean": (OnlyMean, "mean and a variance"),
-    "an activation": (Activated, ""),
-    "clipped outputs": (Clipped, ""),
-    "a floor for the variance": (ClampedVariance, ""),
+    "an activation": (Activated, "`relu`"),
+    "clipped outputs": (Clipped, "`clamp`"),
+    "a floor for the variance": (ClampedVariance, "eps"),
+    "a floor far below the variance and eps": (FlooredVariance, "outputs"),
     "eps outside of the root": (EpsOutside, "outputs"),
-    "a weight around one": (ZeroCentered, ""),
+    "a weight around one": (ZeroCentered, "called `weight`"),
     "a momentum that changes": (Debiased, "momentum"),
     "updates in eval mode": (UpdatesInEval, "buffers|eval"),
     "holds other modules": (Parent, "holds other modules"),
@@ -419,9 +416,7 @@ def test_what_cannot_be_proved_is_refused_with_its_reason_and_untouched(name, ad
     (certificate,) = repair(layer, batch(dtype=torch.float32), adopt_torch_conventions=adopt)
 
     assert not certificate.accepted and certificate.rung == "refused"
-    assert certificate.class_before == certificate.class_after or certificate.reason
-    pytest.importorskip("re").search(reason, certificate.reason) or pytest.fail(certificate.reason)
-    assert certificate.reason
+    assert certificate.reason and re.search(reason, certificate.reason)
     assert type(layer) is cls and {**vars(layer)} == attributes
     assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
     assert check_model(layer, batch(dtype=torch.float32))
@@ -471,16 +466,11 @@ def without_weight_gradient(built):
 
     class Frozen(type(built)):
         def forward(self, x):
-            values = {"weight": self.weight.detach()}
-            return nn.utils.stateless._functional_call if False else forward(_with(self, values), x)
+            other = copy.copy(self)
+            other._parameters = {**self._parameters, "weight": self.weight.detach()}
+            return forward(other, x)
 
     built.__class__ = Frozen
-
-
-def _with(layer, values):
-    other = copy.copy(layer)
-    other._parameters = {**layer._parameters, **values}
-    return other
 
 
 def other_momentum(built):

@@ -26,11 +26,12 @@ class HandNorm(nn.Module):
         bias_first=False,
         eps=1e-3,
         scaling="div",
+        formula="var",
     ):
         super().__init__()
         self.stop, self.unbiased, self.eval_by, self.updates = stop, unbiased, eval_by, updates
         self.momentum, self.reverse, self.eps, self.scaling = momentum, reverse, eps, scaling
-        self.counts = counts
+        self.counts, self.formula = counts, formula
         for name in (("bias", "weight") if bias_first else ("weight", "bias")) if affine else ():
             low, high = {"weight": (0.5, 1.5), "bias": (-0.5, 0.5)}[name]
             self.register_parameter(name, nn.Parameter(torch.empty(channels).uniform_(low, high)))
@@ -54,7 +55,13 @@ class HandNorm(nn.Module):
         axes = [d for d in range(x.dim()) if d != 1]
         wide = [1, -1] + [1] * (x.dim() - 2)
         if self.training or self.eval_by == "batch":
-            mean, var = x.mean(axes), x.var(axes, unbiased=self.unbiased)
+            mean = x.mean(axes)
+            if self.formula == "var":
+                var = x.var(axes, unbiased=self.unbiased)
+            elif self.formula == "centered":
+                var = (x - mean.view(wide)).pow(2).mean(axes)
+            elif self.formula == "moments":
+                var = (x * x).mean(axes) - mean**2
             if self.training and self.updates != "none":
                 self.update(mean, x.var(axes, unbiased=False), x.numel() // x.shape[1])
             if self.stop:
@@ -91,15 +98,22 @@ VARIANTS = {
     "a counter that does not count": {"counts": False},
     "bias before weight": {"bias_first": True},
     "power of minus one half": {"scaling": "power"},
+    "centered mean of squares": {"formula": "centered"},
+    "mean of squares minus squared mean": {"formula": "moments"},
     "large eps": {"eps": 0.5},
 }
-#: what `Certificate.kept` must say
-KEPT = {
-    "unbiased": {"normalizes by the unbiased variance"},
-    "eval_by": {"uses batch statistics in eval mode"},
-    "updates": {"biased": {"collects the biased variance"}, "none": {"never updates its running statistics"}},
-}
 INPUTS = {2: (9, 4), 3: (5, 4, 6), 4: (4, 4, 5, 3), 5: (2, 4, 3, 3, 2)}
+
+
+def kept(options):
+    """What `Certificate.kept` must say of a variant."""
+    said = {
+        "normalizes by the unbiased variance": options.get("unbiased"),
+        "uses batch statistics in eval mode": options.get("eval_by") == "batch",
+        "never updates its running statistics": options.get("updates") == "none",
+        "collects the biased variance": options.get("updates") == "biased",
+    }
+    return {text for text, holds in said.items() if holds}
 
 
 def pair(**options):

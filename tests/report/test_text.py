@@ -253,3 +253,27 @@ def test_concise_is_one_line_each() -> None:
         "(root): BN101 a message",
     ]
     assert concise.render([]) == ""
+
+
+def marked(*places: tuple[str, str, int]) -> Finding:
+    marks = tuple(Mark(role, label, SourceLocation("f.py", line, 5, line, 11)) for role, label, line in places)
+    return Finding("BN101", "detached-statistic", Severity.ERROR, "a message", marks[0].location, marks=marks)
+
+
+def marks_of(findings: list[Finding], source: str | None) -> str:
+    file = io.StringIO()
+    text.render_marks(findings, lambda _: source, Console(file=file, width=80))
+    return file.getvalue()
+
+
+def test_marks_of_several_findings_share_one_excerpt() -> None:
+    mean = marked(("statistic", "one", 1), ("use", "applied", 5))
+    var = marked(("statistic", "two", 2), ("use", "applied", 5))
+    shown = marks_of([mean, var, mean], "a = x.mean()\nb = x.var()\nc = 1\nd = 2\ny = (x - a) / b\n")
+    assert shown.count("--> f.py") == 1
+    assert [shown.count(label) for label in ("one", "two", "applied")] == [1, 1, 1]
+    assert "c = 1" not in shown
+
+
+def test_marks_without_source_print_nothing() -> None:
+    assert marks_of([marked(("stop", "here", 1))], None) == ""

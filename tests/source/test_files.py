@@ -118,3 +118,11 @@ def test_a_broken_file_does_not_stop_the_others(bad: Path) -> None:
     first, second = fix_files([broken, bad], all_of, write=True)
     assert [finding.code for finding in first.left] == ["BN001"]
     assert second.after == FIXED
+
+
+def test_a_file_that_cannot_be_decoded_is_one_finding_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "undecodable.py"
+    path.write_bytes(b"m = x.mean().detach()  # \xff\n")
+    (fixed,) = fix_files([path], all_of, write=True)
+    assert [finding.code for finding in fixed.left] == ["BN001"]
+    assert (fixed.after, fixed.diff) == (fixed.before, "")

@@ -1,0 +1,352 @@
+"""Checkpoints and factories on the command line: what is printed, written and returned."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hostile import ATTACKS, write_attack, write_bad
+
+from bnlint.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+# Run as a script, so that its classes are pickled as __main__.Name; its last lines must never run again.
+TRAINING = """
+import sys
+
+import torch
+from torch import nn
+
+
+def wide(statistic):
+    return statistic[None, :, None, None]
+
+
+class HandNorm(nn.BatchNorm2d):
+    def forward(self, x):
+        stats = {"mean": x.mean(dim=[0, 2, 3]).detach().clone()}
+        stats["var"] = x.var(dim=[0, 2, 3]).detach()
+        out = (x - wide(stats["mean"])) / torch.sqrt(wide(stats["var"]) + self.eps)
+        return out * wide(self.weight) + wide(self.bias)
+
+
+class Activated(HandNorm):
+    def forward(self, x):
+        return torch.relu(super().forward(x))
+
+
+def make(norm=HandNorm):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), norm(4), nn.ReLU(), nn.Conv2d(4, 5, 3), norm(5), nn.Conv2d(5, 2, 1))
+
+
+def make_right():
+    return make(nn.BatchNorm2d)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    torch.save(make(), "model.pt")
+    torch.save(make(Activated), "refused.pt")
+    torch.save(make_right(), "right.pt")
+    torch.save(make().state_dict(), "state.pt")
+"""
+
+KEYS = {
+    *("code", "name", "severity", "message", "path", "line", "column", "end_line", "end_column", "symbol"),
+    *("statistic", "stop", "fix", "module", "class_name", "gradient_error", "gradient_cosine"),
+}
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def bnlint(*arguments, cwd):
+    return run("-m", "bnlint", *arguments, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a training script and what it saved."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "train.py").write_text(TRAINING)
+    assert run("train.py", cwd=folder).returncode == 0
+    return folder
+
+
+@pytest.fixture
+def user(trained, tmp_path, monkeypatch):
+    """A copy of that folder as the current one."""
+    for file in trained.iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("train", None)
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run the command line in this process: faster than a new one that loads torch."""
+
+    def called(*arguments):
+        with pytest.raises(SystemExit) as exit_code:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return exit_code.value.code, out, err
+
+    return called
+
+
+def lines_with(text):
+    return [number for number, line in enumerate(TRAINING.splitlines(), 1) if text in line]
+
+
+def files(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+def complains(result, *said, files_before=None, folder=None):
+    """One clear message on stderr, exit code 2, nothing on stdout, no traceback, nothing written."""
+    code, out, err = result
+    assert code == 2
+    assert out == "" and "Traceback" not in err
+    assert err.startswith(("error: ", "usage: "))
+    assert err.count("error: ") + err.count("usage: ") == 1
+    assert all(text in err for text in said), err
+    if folder is not None:
+        assert files(folder) == files_before
+
+
+# -- the story, in processes of their own
+
+
+def test_the_story_from_a_script_to_a_file_that_needs_torch_alone(trained, tmp_path):
+    before = files(trained)
+    checked = bnlint("check", "model.pt", "--code", "train.py", "--output-format", "json", cwd=trained)
+    assert checked.returncode == 1, checked.stderr
+    findings = json.loads(checked.stdout)
+    assert [(f["module"], f["statistic"]) for f in findings] == [
+        ("1", "mean"),
+        ("1", "var"),
+        ("4", "mean"),
+        ("4", "var"),
+    ]
+    assert {f["line"] for f in findings} == set(lines_with(".detach()"))
+    assert all(set(f) == KEYS and f["class_name"] == "HandNorm" and f["code"] == "BN101" for f in findings)
+    assert all(f["path"] == "train.py" and f["gradient_error"] > 0.01 and f["gradient_cosine"] < 1 for f in findings)
+
+    output, proof = tmp_path / "repaired.pt", tmp_path / "proof.json"
+    options = ["--code", "train.py", "-o", str(output), "--certificate", str(proof), "--adopt-torch-conventions"]
+    fixed = bnlint("fix", "model.pt", *options, cwd=trained)
+    assert fixed.returncode == 0, fixed.stderr
+    assert "Traceback" not in fixed.stderr
+    assert files(trained) == before
+    assert [(c["module"], c["accepted"], c["class_after"]) for c in json.loads(proof.read_text())] == [
+        ("1", True, "BatchNorm2d"),
+        ("4", True, "BatchNorm2d"),
+    ]
+    assert all(c["gradient_error"] < 1e-9 < c["gradient_error_before"] for c in json.loads(proof.read_text()))
+
+    plain = run(
+        "-c",
+        "import sys; sys.modules['bnlint'] = None\n"
+        "import torch; model = torch.load('repaired.pt', weights_only=False)\n"
+        "print([type(m).__module__ for m in model], model(torch.randn(2, 3, 8, 8)).shape)",
+        cwd=tmp_path,
+    )
+    assert plain.returncode == 0, plain.stderr
+    assert "bnlint" not in plain.stdout and "__main__" not in plain.stdout
+
+    again = bnlint("check", str(output), cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (0, "")
+
+
+# -- in this process
+
+
+def test_a_repaired_file_keeps_conventions_and_says_what_it_needs(user, cli):
+    code, out, _ = cli("fix", "model.pt", "--code", "train.py", "-o", "repaired.pt")
+
+    assert code == 0
+    assert "FusedBatchNorm2d" in out and "bnlint.layers" in out and "--adopt-torch-conventions" in out
+    before, after = (torch.load(user / name, weights_only=False) for name in ("right.pt", "repaired.pt"))
+    assert list(after.state_dict()) == list(before.state_dict())
+    x = torch.randn(4, 4, 5, 5)
+    mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True)
+    for layer in (after[1].train(), after[1].eval()):
+        torch.testing.assert_close(layer(x), (x - mean) / (var + 1e-5).sqrt())
+    assert not after[1].running_mean.any()
+    assert cli("check", "repaired.pt", "--allow", "bnlint.layers")[0] == 0
+
+
+def test_in_place(user, cli):
+    assert cli("fix", "model.pt", "--code", "train.py", "--in-place", "-q") == (0, "", "")
+    assert cli("check", "model.pt", "--allow", "bnlint.layers")[0] == 0
+
+
+def test_nothing_to_repair(user, cli):
+    code, out, _ = cli("fix", "right.pt", "-o", "repaired.pt")
+
+    assert code == 0 and "nothing" in out
+    assert not (user / "repaired.pt").exists()
+
+
+def test_a_factory_is_run_and_measured(user, cli):
+    code, out, err = cli("check", "train:make", "--input", "4x3x12x12", "--output-format", "concise")
+
+    assert code == 1
+    assert len(out.splitlines()) == 4
+    assert all(f"train.py:{line}:" in out for line in lines_with(".detach()"))
+    assert "2 normalization layers measured" in err
+    assert cli("check", "train:make_right", "--input", "4x3x12x12")[:2] == (0, "")
+    assert cli("check", "train:make")[0] == 1  # each layer on its own
+    assert cli("check", "train:make", "--exit-zero")[0] == 0
+
+
+def test_source_and_models_in_one_run(user, cli):
+    code, out, _ = cli("check", "train.py", "model.pt", "--code", "train.py", "--output-format", "json")
+
+    findings = json.loads(out)
+    assert code == 1
+    assert {f["module"] for f in findings} == {None, "1", "4"}
+
+
+def test_select_and_ignore_hold_for_models(user, cli):
+    assert cli("check", "model.pt", "--code", "train.py", "--ignore", "BN101")[:2] == (0, "")
+    assert cli("check", "model.pt", "--code", "train.py", "--select", "BN102")[:2] == (0, "")
+    complains(cli("check", "model.pt", "--code", "train.py", "--select", "BN999"), "BN999")
+
+
+def test_a_readable_table(user, cli):
+    code, out, err = cli("check", "model.pt", "--code", "train.py")
+
+    assert code == 1
+    assert "BN101" in out and "HandNorm" in out
+    assert "4 findings" in err
+
+
+@pytest.mark.parametrize("command", [["check"], ["fix", "-o", "repaired.pt"]], ids=lambda c: c[0])
+class TestBadFiles:
+    @pytest.mark.parametrize(
+        "kind", ["truncated", "empty", "text", "plain", "old", "zip", "torchscript", "junk", "missing"]
+    )
+    def test_what_is_no_checkpoint(self, tmp_path, monkeypatch, cli, command, kind):
+        path = write_bad(tmp_path)[kind]
+        monkeypatch.chdir(tmp_path)
+        before = files(tmp_path)
+
+        complains(cli(command[0], path.name, *command[1:]), path.name, files_before=before, folder=tmp_path)
+
+    @pytest.mark.parametrize("attack", ATTACKS)
+    def test_what_wants_to_run_something(self, tmp_path, monkeypatch, cli, command, attack):
+        monkeypatch.chdir(tmp_path)
+        write_attack(tmp_path / "evil.pt", attack, tmp_path / "marker")
+        before = files(tmp_path)
+
+        complains(cli(command[0], "evil.pt", *command[1:]), "evil.pt", files_before=before, folder=tmp_path)
+        assert not (tmp_path / "marker").exists()
+
+    def test_classes_that_nobody_named(self, user, cli, command):
+        before = files(user)
+        result = cli(command[0], "model.pt", *command[1:])
+
+        complains(result, "__main__.HandNorm", "--code FILE.py", files_before=before, folder=user)
+
+    def test_a_state_dict(self, user, cli, command):
+        before = files(user)
+        result = cli(command[0], "state.pt", *command[1:])
+
+        complains(result, "state.pt", "state dict", "PKG.MODULE:FACTORY", files_before=before, folder=user)
+
+    @pytest.mark.parametrize("shape", ["3,4", "0x3"])
+    def test_a_bad_shape(self, user, cli, command, shape):
+        options = ["model.pt", "--code", "train.py", "--input", shape, *command[1:]]
+        complains(cli(command[0], *options), "--input", shape, files_before=files(user), folder=user)
+
+    def test_an_input_that_does_not_fit(self, user, cli, command):
+        options = ["model.pt", "--code", "train.py", "--input", "2x7x8x8", *command[1:]]
+        complains(cli(command[0], *options), "2x7x8x8", "--input", files_before=files(user), folder=user)
+
+    def test_a_device_that_is_not_there(self, user, cli, command):
+        options = ["model.pt", "--code", "train.py", "--device", "cuda:77", *command[1:]]
+        complains(cli(command[0], *options), files_before=files(user), folder=user)
+
+    def test_code_that_is_not_there_or_no_python(self, user, cli, command):
+        (user / "bad.py").write_text("class (:")
+        for code in ("absent.py", "bad.py"):
+            complains(cli(command[0], "model.pt", "--code", code, *command[1:]), code)
+
+
+def test_a_refused_layer_leaves_nothing_written(user, cli):
+    before = files(user)
+    result = cli("fix", "refused.pt", "--code", "train.py", "-o", "repaired.pt", "--certificate", "proof.json")
+
+    complains(result, "2 of 2 layers", "`relu`", "bnlint fix", files_before=before, folder=user)
+
+
+def test_without_an_output_nothing_is_touched(user, cli):
+    result = cli("fix", "model.pt", "--code", "train.py")
+
+    complains(result, "where to write", "-o model-repaired.pt", files_before=files(user), folder=user)
+
+
+def test_an_output_that_cannot_be_written(user, cli):
+    before = files(user)
+    result = cli("fix", "model.pt", "--code", "train.py", "-o", "absent/repaired.pt")
+
+    complains(result, "absent", files_before=before, folder=user)
+
+
+def test_two_checkpoints_at_once(user, cli):
+    complains(cli("fix", "model.pt", "right.pt", "-o", "r.pt"), "one checkpoint at a time")
+
+
+def test_factories_are_not_fixed(user, cli):
+    complains(cli("fix", "train:make", "-o", "r.pt"), "train:make", "bnlint.repair")
+
+
+@pytest.mark.parametrize("target", ["train:absent", "absent_module:make", "train:TRAINING"])
+def test_factories_that_are_not_there(user, cli, target):
+    complains(cli("check", target, "--input", "1x3x8x8"), target)
+
+
+def test_a_factory_on_inputs_that_do_not_fit(user, cli):
+    complains(cli("check", "train:make", "--input", "2x9x8x8"), "2x9x8x8")
+
+
+def test_what_a_factory_prints_does_not_spoil_json(user, cli):
+    (user / "talking.py").write_text(
+        "from train import *\nprint('hello')\ndef factory():\n    print('there')\n    return make()\n"
+    )
+
+    code, out, _ = cli("check", "talking:factory", "--output-format", "json")
+
+    sys.modules.pop("talking", None)
+    assert code == 1 and len(json.loads(out)) == 4
+
+
+def test_trust_is_loud_and_works(user, cli, monkeypatch):
+    (user / "library_of_norms.py").write_text(TRAINING)
+    monkeypatch.syspath_prepend(user)
+    library_of_norms = importlib.import_module("library_of_norms")
+
+    torch.save(library_of_norms.make(), user / "library.pt")
+    code, _, err = cli("check", "library.pt", "--trust")
+
+    del sys.modules["library_of_norms"]
+    assert code == 1 and "--trust runs whatever program" in err

@@ -1,0 +1,101 @@
+import copy
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import nn
+from variants import HandNorm, batch, gradients
+
+from bnlint.model.check import check_model
+from bnlint.repair.apply import repair
+
+pytestmark = pytest.mark.gpu
+
+NUMBERS = (
+    "output_error",
+    "eval_error",
+    "buffer_error",
+    "gradient_error",
+    "gradient_error_before",
+    "mean_identity",
+)
+OPTIONS = [{}, {"unbiased": True}, {"unbiased": True, "updates": "none", "eval_by": "batch"}, {"updates": "biased"}]
+
+
+def model(**options):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), HandNorm(**options), nn.ReLU(), nn.Conv2d(4, 2, 3))
+
+
+def images():
+    return torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_findings_agree_with_those_of_the_cpu(options):
+    on_cpu = check_model(model(**options), images())
+    on_gpu = check_model(model(**options).cuda(), images().cuda())
+
+    assert len(on_gpu) == len(on_cpu) == 2
+    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
+        assert (ours.code, ours.statistic, ours.stop, ours.location) == (
+            theirs.code,
+            theirs.statistic,
+            theirs.stop,
+            theirs.location,
+        )
+        assert ours.measurement.error == pytest.approx(theirs.measurement.error, abs=1e-6)
+        assert ours.measurement.cosine == pytest.approx(theirs.measurement.cosine, abs=1e-6)
+    assert check_model(model(stop=False, **options).cuda(), images().cuda()) == []
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_certificates_agree_with_those_of_the_cpu(options, adopt):
+    (on_cpu,) = repair(model(**options), images(), adopt_torch_conventions=adopt)
+    (on_gpu,) = repair(model(**options).cuda(), images().cuda(), adopt_torch_conventions=adopt)
+
+    assert on_gpu.accepted and on_gpu.device.startswith("cuda")
+    ours, theirs = asdict(on_gpu), asdict(on_cpu)
+    for name in NUMBERS:
+        assert ours.pop(name) == pytest.approx(theirs.pop(name), abs=1e-6)
+    assert ours | {"device": ""} == theirs | {"device": ""}
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_repaired_layer_on_the_gpu_is_the_corrected_one(options):
+    stopped, corrected = HandNorm(**options).double().cuda(), HandNorm(stop=False, **options).double().cuda()
+    corrected.load_state_dict(stopped.state_dict())
+    x, parameters = batch().cuda(), list(stopped.parameters())
+
+    assert repair(stopped, x)[0].accepted
+
+    assert all(a is b for a, b in zip(stopped.parameters(), parameters, strict=True))
+    torch.testing.assert_close(gradients(stopped, x), gradients(corrected, x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(stopped.eval()(x), corrected.eval()(x), rtol=1e-9, atol=1e-9)
+
+
+def test_the_model_and_the_random_state_of_the_gpu_are_left_as_found():
+    ours = model().cuda()
+    before, random = copy.deepcopy(ours.state_dict()), torch.cuda.get_rng_state()
+
+    check_model(ours, images().cuda())
+    repair(ours, images().cuda(), inplace=False)
+
+    assert all(torch.equal(value, before[key]) for key, value in ours.state_dict().items())
+    assert torch.equal(torch.cuda.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_low_precision_and_channels_last(dtype):
+    layer = HandNorm(unbiased=True).to(dtype).cuda()
+    x = batch(dtype=dtype).cuda().to(memory_format=torch.channels_last)
+
+    assert repair(layer, x)[0].accepted
+
+    out = layer(x)
+    assert out.dtype is dtype and out.is_contiguous(memory_format=torch.channels_last)
+    exact = HandNorm(unbiased=True, stop=False).double()
+    exact.load_state_dict(layer.state_dict())
+    tolerance = {torch.float16: 1e-2, torch.bfloat16: 6e-2, torch.float32: 1e-4}[dtype]
+    torch.testing.assert_close(out.double().cpu(), exact(x.double().cpu()), rtol=tolerance, atol=tolerance)
