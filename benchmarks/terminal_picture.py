@@ -5,6 +5,7 @@ Run it from the root of the checkout: `python benchmarks/terminal_picture.py`.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -23,7 +24,7 @@ COMMANDS = (
 
 def main() -> None:
     root = Path(__file__).parent.parent
-    console = Console(record=True, width=WIDTH, force_terminal=True, file=Path(os.devnull).open("w"))
+    console = Console(record=True, width=WIDTH, force_terminal=True, file=io.StringIO())
     environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
     for command in COMMANDS:
         run = subprocess.run(

@@ -14,14 +14,14 @@ from bnlint.finding import Finding, Severity
 
 if TYPE_CHECKING:
     from bnlint.model.check import check_model
-    from bnlint.repair.apply import repair
+    from bnlint.repairs.apply import repair
 
 __version__ = "0.1.0"
 __all__ = ["BnlintError", "Certificate", "Finding", "Severity", "__version__", "check_model", "repair"]
 
 _ON_FIRST_USE = {
     "check_model": "bnlint.model.check",
-    "repair": "bnlint.repair.apply",
+    "repair": "bnlint.repairs.apply",
 }
 
 

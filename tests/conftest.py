@@ -1,15 +1,9 @@
-"""What every test starts from: one thread, one seed, the test material on the path, no GPU tests without a GPU."""
+"""What every test starts from: one thread, one seed, no GPU tests without a GPU."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-for folder in ("model", "repair", "checkpoint"):
-    sys.path.append(str(Path(__file__).parent / folder))  # stops.py, legitimate.py, variants.py, hostile.py
 
 
 @pytest.fixture(autouse=True)

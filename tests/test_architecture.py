@@ -214,7 +214,7 @@ def test_the_command_line_holds_no_engine() -> None:
     assert [name for name in froms | plain if name.startswith(engines)] == []
 
 
-@pytest.mark.parametrize("pipeline", ["source/check.py", "model/check.py", "repair/apply.py"])
+@pytest.mark.parametrize("pipeline", ["source/check.py", "model/check.py", "repairs/apply.py"])
 def test_a_pipeline_reads_as_the_pipeline(pipeline: str) -> None:
     tree = ast.parse((PACKAGE / pipeline).read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]

@@ -7,7 +7,7 @@ from torch import nn
 from variants import HandNorm, batch, gradients
 
 from bnlint.model.check import check_model
-from bnlint.repair.apply import repair
+from bnlint.repairs.apply import repair
 
 pytestmark = pytest.mark.gpu
 

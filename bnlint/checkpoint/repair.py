@@ -15,7 +15,7 @@ from bnlint.checkpoint.formats import Checkpoint, load, modules, save
 from bnlint.checkpoint.trust import Trust
 from bnlint.errors import InputError, RepairError
 from bnlint.model.check import Checked, check_layers, find_layers, require_measured
-from bnlint.repair.apply import repair_checked
+from bnlint.repairs.apply import repair_checked
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from bnlint.cli import cli
 from bnlint.finding import Finding
 from bnlint.model.check import check_model
 from bnlint.pages import load_pages
-from bnlint.repair.apply import repair
+from bnlint.repairs.apply import repair
 from bnlint.source.check import check_source, fix_source
 
 ROOT = Path(__file__).parents[2]

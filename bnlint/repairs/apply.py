@@ -14,9 +14,11 @@ from bnlint.errors import BnlintError, RepairError
 from bnlint.model.check import Checked, check_layers, find_layers, require_measured
 from bnlint.model.probe import Measured
 from bnlint.model.state import first_line
-from bnlint.repair.certify import Proof, prove
-from bnlint.repair.native import Conventions, build, conventions_of
-from bnlint.repair.recognize import recognize
+from bnlint.repairs.certify import Proof, prove
+from bnlint.repairs.native import Conventions, build, conventions_of
+from bnlint.repairs.recognize import recognize
+
+_PLAIN = (bool, int, float, str)
 
 
 def repair(
@@ -66,9 +68,13 @@ def repair_checked(
 
 
 def become(layer: nn.Module, built: nn.Module) -> None:
-    """Turn a module object into another one; whoever holds the object sees the change."""
+    """Turn a module object into another one; whoever holds the object sees the change.
+
+    Plain values that the user's layer carried (a width, a name) stay readable on it.
+    """
+    kept = {name: value for name, value in vars(layer).items() if isinstance(value, _PLAIN) and name not in vars(built)}
     vars(layer).clear()
-    vars(layer).update(vars(built))
+    vars(layer).update(vars(built) | kept)
     layer.__class__ = type(built)
 
 

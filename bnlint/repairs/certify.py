@@ -14,7 +14,7 @@ from bnlint.model.lift import Lifted
 from bnlint.model.probe import THRESHOLD, Measured, Probe, compare
 from bnlint.model.shapes import Call
 from bnlint.model.state import detached_copy, preserved
-from bnlint.repair.disturb import disturbed
+from bnlint.repairs.disturb import disturbed
 
 #: largest relative difference between two float64 computations of the same thing
 TIGHT = 1e-9

@@ -5,7 +5,7 @@ from variants import VARIANTS, HandNorm, batch
 
 from bnlint.errors import RepairError
 from bnlint.model.probe import measure
-from bnlint.repair.recognize import Recipe, recognize, same_shape
+from bnlint.repairs.recognize import Recipe, recognize, same_shape
 
 
 def recipe_of(layer, rank=4):

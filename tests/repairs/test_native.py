@@ -5,8 +5,8 @@ from variants import VARIANTS, HandNorm, batch, state
 
 from bnlint.errors import RepairError
 from bnlint.model.probe import measure
-from bnlint.repair.native import Conventions, build, conventions_of
-from bnlint.repair.recognize import Recipe, recognize
+from bnlint.repairs.native import Conventions, build, conventions_of
+from bnlint.repairs.recognize import Recipe, recognize
 
 
 def observed(layer):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from bnlint.errors import RepairError
 from bnlint.layers import FusedBatchNorm1d, FusedBatchNorm2d, FusedBatchNorm3d
-from bnlint.repair.disturb import disturbed
-from bnlint.repair.recognize import Recipe, same_shape
+from bnlint.repairs.disturb import disturbed
+from bnlint.repairs.recognize import Recipe, same_shape
 
 #: what float64 leaves between one momentum and the same momentum observed again
 ROUNDING = 1e-9

@@ -9,8 +9,8 @@ from variants import HandNorm, batch, gradients, pair, state
 
 from bnlint.errors import RepairError
 from bnlint.model.probe import measure
-from bnlint.repair.certify import Proof, prove
-from bnlint.repair.disturb import disturbed
+from bnlint.repairs.certify import Proof, prove
+from bnlint.repairs.disturb import disturbed
 
 GOOD = Proof("cpu", ((4, 4, 4, 4),), 0.0, 0.0, 0.0, 1e-12, 0.4, 1e-12)
 

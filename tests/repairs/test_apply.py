@@ -10,8 +10,8 @@ import bnlint
 from bnlint.errors import InputError
 from bnlint.layers import FusedBatchNorm2d
 from bnlint.model.check import check_model
-from bnlint.repair import native
-from bnlint.repair.apply import repair
+from bnlint.repairs import native
+from bnlint.repairs.apply import repair
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -263,6 +263,15 @@ def test_a_model_that_cannot_be_measured_is_no_success():
 def test_the_name_bnlint_repair_is_the_function_before_and_after_the_package_is_loaded():
     for _ in range(2):
         assert bnlint.repair(HandNorm(), inplace=False)[0].accepted
+
+
+def test_plain_values_of_the_users_layer_stay_readable():
+    layer = HandNorm()
+    layer.width, layer.label, layer.cache = 4, "stem", {"mean": torch.zeros(4)}
+    model = nn.Sequential(layer)
+    assert bnlint.repair(model)[0].accepted
+    assert (model[0].width, model[0].label) == (4, "stem")
+    assert not hasattr(model[0], "cache")
 
 
 # -- refused
@@ -523,7 +532,7 @@ def test_a_wrong_builder_is_refused_by_the_certificate(monkeypatch, wrong, adopt
         wrong(built)
         return built
 
-    monkeypatch.setattr("bnlint.repair.apply.build", planted)
+    monkeypatch.setattr("bnlint.repairs.apply.build", planted)
     layer = HandNorm(eps=1e-5)
     nn.init.ones_(layer.weight), nn.init.zeros_(layer.bias)
     before = state(layer)
