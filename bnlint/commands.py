@@ -18,7 +18,7 @@ from bnlint.config import Config
 from bnlint.errors import BnlintError, UsageError
 from bnlint.finding import Finding
 from bnlint.pages import load_pages
-from bnlint.shell import console, progress, relative, report, summarize, write
+from bnlint.shell import console, progress, relative, report, summarize, told_warnings, write
 from bnlint.targets import Targets, sort_targets
 
 NO_LAYERS = "no normalization layers but torch's own"
@@ -155,7 +155,7 @@ def _sources(targets: Targets, settings: _Settings) -> list[Path]:
 
 def _check_models(targets: Targets, options: dict[str, Any], quiet: bool) -> tuple[list[Finding], int]:
     """Measure the models that were named; what they print goes to stderr."""
-    with _torch(), contextlib.redirect_stdout(sys.stderr):
+    with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings():
         from bnlint.checkpoint.formats import load
         from bnlint.checkpoint.repair import check_checkpoint
         from bnlint.model.check import check_layers, find_layers, findings_of, require_measured
@@ -204,7 +204,7 @@ def _torch() -> Iterator[None]:
 def _fix_checkpoint(
     path: Path, output: Path, options: dict[str, Any], *, adopt: bool, certificate: Path | None, quiet: bool
 ) -> None:
-    with _torch(), contextlib.redirect_stdout(sys.stderr):
+    with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings():
         from bnlint.checkpoint.repair import repair_checkpoint
         from bnlint.model.inputs import parse_inputs, usable_device
 

@@ -33,3 +33,7 @@ class UntrustedError(BnlintError):
 
 class RepairError(BnlintError):
     """A repair was refused: its result could not be proved right."""
+
+
+class CaptureWarning(UserWarning):
+    """A model was run, but what was recorded does not replay exactly; only part of it could be checked."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnlint.errors import InputError
+from bnlint.errors import CaptureWarning, InputError
 from bnlint.finding import Finding, SourceLocation
 
 if TYPE_CHECKING:
@@ -64,6 +65,23 @@ def summarize(findings: Sequence[Finding], told: Sequence[str]) -> None:
     count = f"{len(findings)} finding{'s' * (len(findings) != 1)}" if findings else "no findings"
     hint = f"; {fixable} fixable with `bnlint fix`" if fixable else ""
     click.echo(f"{count} ({', '.join(told)}){hint}", err=True)
+
+
+@contextlib.contextmanager
+def told_warnings() -> Iterator[None]:
+    """Tell bnlint's own warnings in one line each on stderr; those of the user's code stay as they are."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if issubclass(category, CaptureWarning):
+            click.echo(f"warning: {message}", err=True)
+        else:
+            shown(message, category, *rest)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CaptureWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 @contextlib.contextmanager

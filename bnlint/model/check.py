@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from bnlint.catalog import PLAIN, Fact, Rule, judge
-from bnlint.errors import BnlintError, InputError
+from bnlint.errors import BnlintError, CaptureWarning, InputError
 from bnlint.finding import Finding, Mark, Measurement, ModuleLocation, SourceLocation
 from bnlint.flow.sites import Gradient, Statistic, find_sites
 from bnlint.model.capture import capture
@@ -65,6 +66,9 @@ def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: dict[str, 
     calls: dict[str, Call | None] = {}
     if args or kwargs:
         captured = capture(model, args, kwargs)
+        if captured.unfaithful is not None:
+            what = f"the recorded step is not faithful ({captured.unfaithful}): normalizations that are no layers of "
+            warnings.warn(f"{what}their own may be missed", CaptureWarning, stacklevel=3)
         lowered = lower(captured.graph_module)
         owners = {owner(lowered, site) for site in find_sites(lowered.graph)}
         calls = {path: captured.calls.get(path) for path in modules if path in owners}

@@ -9,7 +9,7 @@ from legitimate import LEGITIMATE, STOPPED, normal
 from stops import KINDS, LIVE, StoppedNorm, batch, net, stop_lines
 from torch import nn
 
-from bnlint.errors import InputError
+from bnlint.errors import CaptureWarning, InputError
 from bnlint.finding import Severity
 from bnlint.model.check import check_layers, check_model, find_layers, findings_of, require_measured
 
@@ -323,3 +323,22 @@ def test_models_of_others_native_live_and_stopped(name):
     assert len(twins) == count
     for item in wrong:
         assert [f.statistic for f in findings_of(item)] == ["mean", "var"]
+
+
+class Threaded(nn.Module):
+    """Works in another thread, where no recorder sees it."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: x.cos() * self.scale).result() + x
+
+
+def test_a_capture_that_is_not_faithful_is_said():
+    with pytest.warns(CaptureWarning, match="not faithful"):
+        assert check_model(Threaded(), torch.randn(2, 3)) == []
