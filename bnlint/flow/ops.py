@@ -14,6 +14,7 @@ class Role(Enum):
 
     REDUCTION = "reduction"  # makes a statistic
     SHAPE = "shape"  # the same values in another layout, type or place
+    PART = "part"  # some of the values, as they are: another tensor
     POINTWISE = "pointwise"  # element by element, one tensor
     ARITHMETIC = "arithmetic"  # element by element, two tensors
     OTHER = "other"  # everything that mixes or replaces values: the flow of a statistic ends there
@@ -69,6 +70,7 @@ ROLES: dict[str, Role] = {
     **dict.fromkeys(_ARITHMETIC, Role.ARITHMETIC),
     **dict.fromkeys(_POINTWISE, Role.POINTWISE),
     "reshape": Role.SHAPE,
+    "part": Role.PART,
 }
 
 _CANONICAL: dict[str, str] = {

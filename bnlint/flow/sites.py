@@ -13,7 +13,17 @@ from enum import StrEnum
 
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
 from bnlint.flow.ops import Role, role
-from bnlint.flow.statistics import Leaf, Reduced, carried, leaves, liveness, reduced, squares, train_args
+from bnlint.flow.statistics import (
+    Leaf,
+    Reduced,
+    carried,
+    centered_before,
+    leaves,
+    liveness,
+    reduced,
+    squares,
+    train_args,
+)
 
 
 class Gradient(StrEnum):
@@ -193,7 +203,8 @@ class _Analysis:
         if join.centers:
             if not own or self._cancels(node):
                 return []
-            return [x for x in own if self.order(x) == 1 and not x.inverted and x.negative == join.flipped]
+            centers = [x for x in own if self.order(x) == 1 and not x.inverted and x.negative == join.flipped]
+            return [x for x in centers if not centered_before(self.graph, x.reduction)]
         # A mean beside a mean of squares is part of the variance: E[x²] - mean².
         scales = [x for x in own if x.inverted == join.flipped]
         return scales if any(self.order(x) == 2 for x in scales) else []
@@ -210,7 +221,7 @@ class _Analysis:
                 user = self.graph[index]
                 if user.kind is Kind.OP and (squares(self.graph, user) or user.name in _SHIFT_INVARIANT):
                     continue
-                if user.kind is not Kind.OP or role(user.name) is not Role.SHAPE:
+                if user.kind is not Kind.OP or role(user.name) not in {Role.SHAPE, Role.PART}:
                     return False
                 todo.append(index)
         return True

@@ -81,7 +81,7 @@ def carried(graph: FlowGraph, live: list[bool] | None = None) -> list[int]:
     for node in graph:
         mask = 1 << node.index
         elementwise = node.kind is Kind.MERGE or (
-            node.kind is Kind.OP and role(node.name) in {Role.SHAPE, Role.POINTWISE, Role.ARITHMETIC}
+            node.kind is Kind.OP and role(node.name) in {Role.SHAPE, Role.PART, Role.POINTWISE, Role.ARITHMETIC}
         )
         if live[node.index] and elementwise if live is not None else elementwise or node.kind is Kind.STOP:
             for arg in train_args(node):
@@ -158,17 +158,31 @@ def _centered_operand(graph: FlowGraph, args: tuple[int, ...]) -> int | None:
 
 
 def _reaches(graph: FlowGraph, tensor: int, source: int) -> bool:
-    """Whether two nodes are one tensor up to layout, type and stops."""
-    return bool(_aliases(graph, tensor) & _aliases(graph, source))
+    """Whether two nodes are one tensor up to layout, type and stops, or the first is a part of the second."""
+    return bool(_aliases(graph, tensor, {Role.SHAPE, Role.PART}) & _aliases(graph, source, {Role.SHAPE}))
 
 
-def _aliases(graph: FlowGraph, index: int) -> set[int]:
+def _aliases(graph: FlowGraph, index: int, through: set[Role]) -> set[int]:
     found = {index}
     node = graph[index]
-    while (node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE)) and node.args:
+    while (node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) in through)) and node.args:
         found.add(node.args[0])
         node = graph[node.args[0]]
     return found
+
+
+def centered_before(graph: FlowGraph, reduction: int) -> bool:
+    """Whether a mean is the mean of `x - x.mean()` over the same dimensions: always zero, and so is its derivative."""
+    node = graph[reduction]
+    shift = graph[node.args[0]]
+    if shift.kind is not Kind.OP or shift.name != "sub" or len(shift.args) != 2:
+        return False
+    tensor, mean = shift.args
+    while (first := graph[mean]).kind is Kind.OP and role(first.name) is Role.SHAPE:
+        mean = first.args[0]
+    over = node.attributes.get("over")
+    same = over is not None and over == first.attributes.get("over")
+    return same and node.name == first.name == "mean" and first.args == (tensor,)
 
 
 def leaves(graph: FlowGraph, index: int) -> list[Leaf]:
@@ -223,7 +237,28 @@ def _backwards(
             yield args[1], inverted != (node.name == "div"), negative, stops
         case _ if node.kind is Kind.MERGE or role(node.name) is Role.ARITHMETIC:
             yield from ((arg, inverted, negative, stops) for arg in args)
-        case _ if role(node.name) in {Role.SHAPE, Role.POINTWISE} and args:
+        case "exp" if (inner := _negated_logarithm(graph, args[0])) is not None:
+            yield inner[0], not inverted, negative, (*inner[1], *stops)
+        case _ if role(node.name) in {Role.SHAPE, Role.PART, Role.POINTWISE} and args:
             yield args[0], inverted, negative, stops
         case _:
             return
+
+
+def _negated_logarithm(graph: FlowGraph, index: int) -> tuple[int, tuple[int, ...]] | None:
+    """Return what stands in `-log(…)`, up to layout and a factor, with the stops on the way: exp of it inverts."""
+    negative, stops = False, tuple[int, ...]()
+    while (node := graph[index]).args:
+        factors = [value for arg in node.args if (value := constant(graph[arg])) is not None]
+        if node.name == "log":
+            return (node.args[0], stops) if negative else None
+        if node.kind is Kind.STOP:
+            stops = (index, *stops)
+        elif node.name == "neg":
+            negative = not negative
+        elif node.name in {"mul", "div"} and len(node.args) == 2 and len(factors) == 1:
+            negative = negative != (factors[0] < 0)
+        elif node.kind is not Kind.OP or role(node.name) is not Role.SHAPE:
+            return None
+        index = next(arg for arg in node.args if constant(graph[arg]) is None)
+    return None

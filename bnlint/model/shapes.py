@@ -72,6 +72,8 @@ def channels(layer: nn.Module) -> int | None:
 
 def shapes_of(layer: nn.Module) -> list[tuple[int, ...]]:
     """Return the input shapes that a layer without recorded calls may take, by its class, then by its channel count."""
+    if isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
+        return [(4, 6, *layer.normalized_shape)]
     count = channels(layer)
     if count is None:
         return []
@@ -85,7 +87,5 @@ def shapes_of(layer: nn.Module) -> list[tuple[int, ...]]:
             return [volume]
         case nn.BatchNorm2d() | nn.InstanceNorm2d() | nn.SyncBatchNorm():
             return [image]
-        case nn.LayerNorm():
-            return [(4, 6, *layer.normalized_shape)]
         case _:
             return [image, (4, 6, count), flat, volume]

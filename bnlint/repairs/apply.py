@@ -11,11 +11,12 @@ from torch.nn.utils import parametrize
 
 from bnlint.certificate import Certificate
 from bnlint.errors import BnlintError, RepairError
-from bnlint.model.check import Checked, check_layers, find_layers, require_measured
+from bnlint.model.check import Checked, Layer, check_layers, find_layers, require_measured
 from bnlint.model.probe import Measured
 from bnlint.model.state import first_line
 from bnlint.repairs.certify import Proof, prove
-from bnlint.repairs.native import Conventions, build, conventions_of
+from bnlint.repairs.conventions import Conventions, conventions_of
+from bnlint.repairs.native import build
 from bnlint.repairs.recognize import recognize
 
 _PLAIN = (bool, int, float, str)
@@ -24,7 +25,7 @@ _PLAIN = (bool, int, float, str)
 def repair(
     model: nn.Module, *inputs: Any, inplace: bool = True, adopt_torch_conventions: bool = False, **kwargs: Any
 ) -> list[Certificate]:
-    """Rewrite every layer whose measured gradient is wrong into correct autograd batch normalization.
+    """Rewrite every layer whose measured gradient is wrong into torch's own correct normalization.
 
     Each layer is rebuilt on torch's fused operator with its own parameter and buffer objects, and replaced only
     if a proof is found: same outputs in training and eval mode, same buffer updates, gradient equal to a float64
@@ -60,7 +61,7 @@ def repair_checked(
         if item.measured is not None and item.measured.wrong:
             if progress is not None:
                 progress(item.layer.path)
-            certificate, built = _repaired(item.layer.path, item.layer.module, item.measured, adopt_torch_conventions)
+            certificate, built = _repaired(item.layer, item.measured, adopt_torch_conventions)
             certificates.append(certificate)
             if inplace and built is not None:
                 become(item.layer.module, built)
@@ -89,8 +90,8 @@ class _Candidate:
     adopted: tuple[str, ...]
 
 
-def _repaired(path: str, layer: nn.Module, measured: Measured, adopt: bool) -> tuple[Certificate, nn.Module | None]:
-    name = type(layer).__name__
+def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificate, nn.Module | None]:
+    path, name = layer.path, type(layer.module).__name__
     try:
         found = _candidate(layer, measured, adopt)
     except BnlintError as error:
@@ -112,19 +113,20 @@ def _repaired(path: str, layer: nn.Module, measured: Measured, adopt: bool) -> t
     return certificate, found.layer if found.failure is None else None
 
 
-def _candidate(layer: nn.Module, measured: Measured, adopt: bool) -> _Candidate:
+def _candidate(layer: Layer, measured: Measured, adopt: bool) -> _Candidate:
     """Build what stands for a layer; torch's conventions are adopted only once the layer's own were proved."""
-    if parametrize.is_parametrized(layer):
+    module = layer.module
+    if parametrize.is_parametrized(module):
         raise RepairError("its parameters are computed by a parametrization")
-    recipe = recognize(layer, measured)
-    found, momentum = conventions_of(layer, recipe)
+    recipe = recognize(module, measured, layer.call)
+    found, momentum = conventions_of(module, recipe)
     kept = replace(found, no_count=False)
-    built = build(layer, recipe, kept, momentum)
-    proof = prove(layer, built, measured, adopted=False)
+    built = build(module, recipe, kept, momentum)
+    proof = prove(module, built, recipe, adopted=False)
     failure = proof.failure(adopted=False)
     if adopt and failure is None and kept != Conventions():
         kept = Conventions()
-        built = build(layer, recipe, kept, momentum)
-        proof = prove(layer, built, measured, adopted=True)
+        built = build(module, recipe, kept, momentum)
+        proof = prove(module, built, recipe, adopted=True)
         failure = proof.failure(adopted=True)
     return _Candidate(built, proof, failure, tuple(kept), tuple(name for name in found if name not in tuple(kept)))

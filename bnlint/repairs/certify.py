@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from bnlint.errors import RepairError
 from bnlint.model.lift import Lifted
-from bnlint.model.probe import THRESHOLD, Measured, Probe, compare
+from bnlint.model.probe import THRESHOLD, Probe, compare
 from bnlint.model.shapes import Call
 from bnlint.model.state import detached_copy, preserved
 from bnlint.repairs.disturb import disturbed
+from bnlint.repairs.recognize import Recipe
 
 #: largest relative difference between two float64 computations of the same thing
 TIGHT = 1e-9
+#: of a batch, a sequence or an image more than this shows nothing new
+LARGEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Proof:
         return next((reason for reason, error in checks.items() if not error <= TIGHT), None)  # NaN fails too
 
 
-def prove(before: nn.Module, after: nn.Module, measured: Measured, *, adopted: bool) -> Proof:
+def prove(before: nn.Module, after: nn.Module, recipe: Recipe, *, adopted: bool) -> Proof:
     """Compare a candidate with the layer it stands for, at several batch and spatial sizes, in training and eval mode.
 
     Both are compared in the same disturbed state, for an untrained layer would show too little of what it computes;
@@ -57,7 +60,7 @@ def prove(before: nn.Module, after: nn.Module, measured: Measured, *, adopted: b
     Args:
         before: The layer as it is.
         after: The candidate. Neither is changed.
-        measured: What was measured of `before`.
+        recipe: What `before` is made of.
         adopted: Whether the candidate's outputs may differ; then its gradient is held against finite differences
             of the candidate itself.
 
@@ -66,7 +69,7 @@ def prove(before: nn.Module, after: nn.Module, measured: Measured, *, adopted: b
     """
     if _tensors(before) != _tensors(after):
         raise RepairError("its tensors would not stay the same objects in the same order")
-    shapes = _shapes(measured.shape)
+    shapes = _shapes(recipe)
     if not adopted:
         before, after = disturbed(before), disturbed(after)
     rows: list[tuple[float, ...]] = []
@@ -74,17 +77,23 @@ def prove(before: nn.Module, after: nn.Module, measured: Measured, *, adopted: b
         for shape in shapes:
             confirm = shape == shapes[0]
             rows.append(
-                _outputs(before, after, shape) + _gradients(before, after, shape, adopted=adopted, confirm=confirm)
+                _outputs(before, after, shape)
+                + _gradients(before, after, recipe, shape, adopted=adopted, confirm=confirm)
             )
     device = str(_like(before).device)
     return Proof(device, shapes, *(_worst(column) for column in zip(*rows, strict=True)))
 
 
-def _shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Vary the batch and every dimension behind the channels."""
-    larger = (shape[0] + 3, shape[1], *(size + 2 + i for i, size in enumerate(shape[2:])))
-    smaller = (max(shape[0] // 2, 2), shape[1], *(max(size // 2, 1) for size in shape[2:]))
-    return (shape, larger, smaller)
+def _shapes(recipe: Recipe) -> tuple[tuple[int, ...], ...]:
+    """Vary every dimension whose size a layer does not depend on."""
+
+    def varied(change: Callable[[int, int], int]) -> tuple[int, ...]:
+        return tuple(
+            size if d in recipe.fixed else change(d, min(size, LARGEST)) for d, size in enumerate(recipe.shape)
+        )
+
+    # Of one value alone torch's layers take no statistics.
+    return varied(lambda _, size: size), varied(lambda d, size: size + 3 + d), varied(lambda _, size: max(size // 2, 2))
 
 
 def _outputs(before: nn.Module, after: nn.Module, shape: tuple[int, ...]) -> tuple[float, float, float]:
@@ -106,7 +115,7 @@ def _outputs(before: nn.Module, after: nn.Module, shape: tuple[int, ...]) -> tup
 
 
 def _gradients(
-    before: nn.Module, after: nn.Module, shape: tuple[int, ...], *, adopted: bool, confirm: bool
+    before: nn.Module, after: nn.Module, recipe: Recipe, shape: tuple[int, ...], *, adopted: bool, confirm: bool
 ) -> tuple[float, float, float]:
     """Compare the gradients of input and parameters, before and after; also tell whether one flows through the mean.
 
@@ -129,9 +138,12 @@ def _gradients(
     if not adopted:  # no stop of a statistic touches the gradients of weight and bias
         pairs = zip(_parameter_gradients(probe, probe.module), _parameter_gradients(probe, candidate), strict=True)
         error = _worst([error, *(_difference(ours, theirs) for ours, theirs in pairs)])
-    axes = [d for d in range(gradient.dim()) if d != 1]
-    identity = float(gradient.sum(axes).norm()) / (float(gradient.norm()) * gradient.numel() ** 0.5 + 1e-300)
-    return error, error_before, identity
+    return error, error_before, _identity(gradient, recipe) if recipe.family.centers else 0.0
+
+
+def _identity(gradient: Tensor, recipe: Recipe) -> float:
+    """Return what is left of the gradient's sum: a normalization does not see what is added to all its values."""
+    return float(gradient.sum(recipe.dims).norm()) / (float(gradient.norm()) * math.sqrt(gradient.numel()) + 1e-300)
 
 
 def _parameter_gradients(probe: Probe, module: nn.Module) -> list[Tensor]:

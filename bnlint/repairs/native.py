@@ -2,135 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from bnlint.errors import RepairError
 from bnlint.layers import FusedBatchNorm1d, FusedBatchNorm2d, FusedBatchNorm3d
-from bnlint.repairs.disturb import disturbed
-from bnlint.repairs.recognize import Recipe, same_shape
+from bnlint.repairs.conventions import BUFFERS, Conventions
+from bnlint.repairs.families import BATCH, GROUP, INSTANCE, LAYER, RMS
+from bnlint.repairs.recognize import Recipe
 
-#: what float64 leaves between one momentum and the same momentum observed again
-ROUNDING = 1e-9
-
-_TORCH = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+_BATCH = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 _OURS = {2: FusedBatchNorm1d, 3: FusedBatchNorm1d, 4: FusedBatchNorm2d, 5: FusedBatchNorm3d}
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_INSTANCE = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
+#: how the families without conventions of their own are made, and with which flag they say that they have parameters
+_PLAIN: dict[str, tuple[Callable[[Recipe], nn.Module], str]] = {
+    INSTANCE.name: (lambda r: _INSTANCE[r.rank](r.channels, r.eps, affine=False), "affine"),
+    GROUP.name: (lambda r: nn.GroupNorm(1, r.channels, r.eps, affine=False), "affine"),
+    LAYER.name: (lambda r: nn.LayerNorm(r.size, r.eps, elementwise_affine=False), "elementwise_affine"),
+    RMS.name: (lambda r: nn.RMSNorm(r.size, r.eps, elementwise_affine=False), "elementwise_affine"),
+}
 _HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith("_") and "hook" in name)
-
-
-@dataclass(frozen=True, slots=True)
-class Conventions:
-    """Where a layer differs from `nn.BatchNorm2d`; all False is torch's own behavior.
-
-    Repaired layers always count batches, which does nothing unless momentum is None: `no_count` is never kept.
-    """
-
-    unbiased: bool = False
-    batch_statistics_in_eval: bool = False
-    no_updates: bool = False
-    biased_running_variance: bool = False
-    no_count: bool = False
-
-    def __iter__(self) -> Iterator[str]:
-        """Name the differences in plain words."""
-        names = {
-            "normalizes by the unbiased variance": self.unbiased,
-            "uses batch statistics in eval mode": self.batch_statistics_in_eval,
-            "never updates its running statistics": self.no_updates,
-            "collects the biased variance": self.biased_running_variance,
-            "does not count batches in num_batches_tracked": self.no_count,
-        }
-        return iter([name for name, holds in names.items() if holds])
-
-
-def conventions_of(layer: nn.Module, recipe: Recipe) -> tuple[Conventions, float | None]:
-    """Observe a layer's conventions, and the momentum of its running statistics.
-
-    The layer is run on copies; it does not change.
-
-    Raises:
-        RepairError: It keeps other state than torch's running statistics, or updates it in another way.
-    """
-    names = {name for name, _ in layer.named_buffers()}
-    if not names <= set(_BUFFERS):
-        raise RepairError(f"it keeps state of its own: `{sorted(names - set(_BUFFERS))[0]}`")
-    tensors = [getattr(layer, name) if name else None for name in (recipe.weight, recipe.bias)]
-    tensors += [getattr(layer, name, None) for name in _BUFFERS[:2]]
-    if not all(same_shape(tensor, recipe.channels) for tensor in tensors):
-        raise RepairError("its parameters are not shaped (C,)")
-    if (recipe.weight or "weight", recipe.bias or "bias") != ("weight", "bias"):
-        raise RepairError("what scales is not called `weight`, or what shifts is not called `bias`")
-    unbiased = _normalizes_by_unbiased(disturbed(layer), recipe)
-    if not {"running_mean", "running_var"} <= names:
-        return Conventions(unbiased, batch_statistics_in_eval=True, no_updates=True), None
-    ignores_mode = _ignores_running_statistics(disturbed(layer), recipe)
-    copy = disturbed(layer)
-    counter = getattr(copy, "num_batches_tracked", None)
-    counted = 0 if counter is None else int(counter)
-    (momentum, biased), (later, _) = _update(copy, recipe, 1.0), _update(copy, recipe, 2.0)
-    if momentum is None or later is None:
-        given = getattr(layer, "momentum", 0.1)
-        return Conventions(unbiased, ignores_mode, no_updates=True), 0.1 if isinstance(given, Tensor) else given
-    no_count = counter is not None and int(copy.num_batches_tracked) == counted  # type: ignore[arg-type]
-    if abs(later - momentum) > ROUNDING:
-        if abs(momentum * (counted + 1) - 1) > ROUNDING or no_count or counter is None:
-            raise RepairError("the momentum of its running statistics changes")
-        return Conventions(unbiased, ignores_mode, False, biased), None  # the average over all batches
-    return Conventions(unbiased, ignores_mode, False, biased, no_count), momentum
-
-
-def _sample(recipe: Recipe, like: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(7)
-    shape = {2: (16,), 3: (6, 5), 4: (4, 3, 5), 5: (2, 3, 3, 2)}[recipe.rank]
-    values = torch.randn((shape[0], recipe.channels, *shape[1:]), generator=generator, dtype=torch.float64)
-    return (values + 0.5).to(like.device)
-
-
-def _normalizes_by_unbiased(copy: nn.Module, recipe: Recipe) -> bool:
-    """Whether the outputs are nearer to those of the unbiased variance than to those of torch's biased one."""
-    weight, bias = (getattr(copy, name) if name else None for name in (recipe.weight, recipe.bias))
-    like = next((t for t in (*copy.parameters(), *copy.buffers())), torch.empty(0))
-    x = _sample(recipe, like)
-    kept = 1 - x.size(1) / x.numel()
-    with torch.no_grad():
-        y = copy.train()(x)
-        scale = x.new_full((recipe.channels,), kept**0.5) * (1.0 if weight is None else weight)
-        biased = F.batch_norm(x, None, None, weight, bias, True, 0.0, recipe.eps)
-        unbiased = F.batch_norm(x, None, None, scale, bias, True, 0.0, recipe.eps * kept)
-    return bool((y - unbiased).abs().max() < (y - biased).abs().max())
-
-
-def _ignores_running_statistics(copy: nn.Module, recipe: Recipe) -> bool:
-    x = _sample(recipe, copy.running_mean)  # type: ignore[arg-type]
-    with torch.no_grad():
-        copy.eval()
-        before = copy(x)
-        copy.running_mean.add_(1.0)  # type: ignore[operator]
-        after = copy(x)
-    return bool(torch.equal(before, after))
-
-
-def _update(copy: nn.Module, recipe: Recipe, scale: float) -> tuple[float | None, bool]:
-    """Return the weight of the newest batch in the running statistics (None: no update) and whether they are biased."""
-    x = scale * _sample(recipe, copy.running_mean)  # type: ignore[arg-type]
-    axes = [d for d in range(recipe.rank) if d != 1]
-    count = x.numel() // x.size(1)
-    old_mean, old_var = copy.running_mean.clone(), copy.running_var.clone()  # type: ignore[operator]
-    copy.train()(x)
-    new_mean, new_var = copy.running_mean.detach(), copy.running_var.detach()  # type: ignore[operator]
-    if torch.equal(new_mean, old_mean) and torch.equal(new_var, old_var):
-        return None, False
-    share = ((new_mean - old_mean) * (x.mean(axes) - old_mean)).sum() / (x.mean(axes) - old_mean).square().sum()
-    momentum = round(float(share), 12)
-    added = new_var - (1 - momentum) * old_var
-    biased = momentum * x.var(axes, unbiased=False)
-    unbiased = biased * count / (count - 1)
-    return momentum, bool((added - biased).abs().max() < (added - unbiased).abs().max())
 
 
 def build(layer: nn.Module, recipe: Recipe, conventions: Conventions, momentum: float | None) -> nn.Module:
@@ -138,8 +29,28 @@ def build(layer: nn.Module, recipe: Recipe, conventions: Conventions, momentum: 
 
     A layer whose conventions are torch's becomes torch's own class, any other one of `bnlint.layers`.
     """
-    tracks = getattr(layer, "running_mean", None) is not None
-    affine = recipe.weight is not None or recipe.bias is not None
+    tracks = recipe.family.keeps_state and getattr(layer, "running_mean", None) is not None
+    if recipe.family is BATCH:
+        built, flag = _batch_norm(recipe, conventions, momentum, tracks=tracks), "affine"
+    else:
+        make, flag = _PLAIN[recipe.family.name]
+        built = make(recipe)
+    vars(built)[flag] = recipe.weight is not None or recipe.bias is not None
+    plays = {recipe.weight: "weight", recipe.bias: "bias"}
+    for name, parameter in layer.named_parameters():
+        delattr(built, plays[name])  # to register it again in the layer's own order: optimizers go by that
+        built.register_parameter(plays[name], parameter)
+    for name in BUFFERS if tracks else ():
+        persistent = name not in layer._non_persistent_buffers_set
+        built.register_buffer(name, getattr(layer, name, None), persistent=persistent)
+    for name in _HOOKS:
+        if name in vars(layer):
+            vars(built)[name] = vars(layer)[name]
+    built.training = layer.training
+    return built
+
+
+def _batch_norm(recipe: Recipe, conventions: Conventions, momentum: float | None, *, tracks: bool) -> nn.Module:
     ours = any(
         (
             conventions.unbiased,
@@ -148,9 +59,8 @@ def build(layer: nn.Module, recipe: Recipe, conventions: Conventions, momentum: 
             conventions.biased_running_variance,
         )
     )
-    built: nn.Module
     if ours:
-        built = _OURS[recipe.rank](
+        return _OURS[recipe.rank](
             recipe.channels,
             recipe.eps,
             momentum,
@@ -161,18 +71,4 @@ def build(layer: nn.Module, recipe: Recipe, conventions: Conventions, momentum: 
             updates_running_statistics=not conventions.no_updates,
             biased_running_variance=conventions.biased_running_variance,
         )
-    else:
-        built = _TORCH[recipe.rank](recipe.channels, recipe.eps, momentum, affine=False, track_running_stats=tracks)
-    vars(built)["affine"] = affine
-    plays = {recipe.weight: "weight", recipe.bias: "bias"}
-    for name, parameter in layer.named_parameters():
-        delattr(built, plays[name])  # to register it again in the layer's own order: optimizers go by that
-        built.register_parameter(plays[name], parameter)
-    for name in _BUFFERS if tracks else ():
-        persistent = name not in layer._non_persistent_buffers_set
-        built.register_buffer(name, getattr(layer, name, None), persistent=persistent)
-    for name in _HOOKS:
-        if name in vars(layer):
-            vars(built)[name] = vars(layer)[name]
-    built.training = layer.training
-    return built
+    return _BATCH[recipe.rank](recipe.channels, recipe.eps, momentum, affine=False, track_running_stats=tracks)

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 
 from bnlint.errors import RepairError
 from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.ops import Role, role
 from bnlint.flow.sites import Site, Statistic
 from bnlint.flow.statistics import constant
+from bnlint.model.lower import floating
 from bnlint.model.probe import Measured
+from bnlint.model.shapes import Call
+from bnlint.repairs.families import Family, family_of, parameter_shape
 
 _DISPERSION = frozenset({"var", "std"})
 _SCALING = frozenset({"mul", "div", "add", "sub", "rsub"})
@@ -21,56 +25,97 @@ _AFFINE = {"mul": "weight", "div": "weight", "add": "bias", "sub": "bias"}
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a batch normalization is made of.
+    """What a normalization is made of.
 
     Attributes:
-        rank: Number of dimensions of its input.
-        channels: Size of dimension 1.
+        family: Which of torch's normalizations it is.
+        shape: Shape of an input.
+        dims: Dimensions of that input over which its statistics are taken.
         eps: Added to the variance.
         weight: Name of the parameter that scales, None if there is none.
         bias: Name of the parameter that shifts, None if there is none.
     """
 
-    rank: int
-    channels: int
+    family: Family
+    shape: tuple[int, ...]
+    dims: tuple[int, ...]
     eps: float
     weight: str | None
     bias: str | None
 
+    @property
+    def rank(self) -> int:
+        """Number of dimensions of an input."""
+        return len(self.shape)
 
-def recognize(layer: nn.Module, measured: Measured) -> Recipe:
-    """Recognize a batch normalization.
+    @property
+    def channels(self) -> int:
+        """Size of dimension 1."""
+        return self.shape[1]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Shape of weight and bias."""
+        return parameter_shape(self.family, self.shape, self.dims)
+
+    @property
+    def fixed(self) -> tuple[int, ...]:
+        """Dimensions of an input that have the same size in each."""
+        return (1,) if self.family.per_channel else self.dims
+
+
+def recognize(layer: nn.Module, measured: Measured, call: Call | None = None) -> Recipe:
+    """Recognize one of torch's normalizations.
 
     Args:
         layer: The layer.
         measured: What was measured of it; its flow graph is read.
+        call: The arguments of one of its calls where the model was run; they tell the size of what a layer without
+            parameters normalizes.
 
     Raises:
-        RepairError: It is no batch normalization that torch's fused operator can stand for; says why.
+        RepairError: It is no normalization that torch's fused operators can stand for; says why.
     """
     graph = measured.lowered.graph
     if len(measured.sites) != 1:
         raise RepairError(f"{len(measured.sites)} normalizations in one layer")
     site = measured.sites[0]
     _require_plain(layer, graph, site)
-    spread = next((s for s in site.statistics if s.name in _DISPERSION), None)
-    if spread is None or not any(s.name == "mean" for s in site.statistics):
-        raise RepairError("it does not normalize by a mean and a variance")
-    rank, axes = _axes(measured, graph[spread.reduction])
-    expected = tuple(d for d in range(rank) if d != 1)
-    if axes != expected:
-        raise RepairError(f"its statistics are taken over dimensions {list(axes)}, batch norm's over {list(expected)}")
+    spread, centers = _spread(site)
+    dims = _dims(measured, graph[spread.reduction])
+    weight, bias = _affine(layer, graph)
+    shape = _shape(layer, measured, dims, call)
+    family = family_of(layer, shape, dims, centers=centers, real=call is not None)
+    if not family.centers and bias is not None:
+        raise RepairError(f"it shifts the result, and torch's {family.name} does not")
+    if not family.keeps_state and graph[spread.reduction].attributes.get("correction"):
+        raise RepairError(f"it normalizes by the unbiased variance, and torch's {family.name} by the biased one")
     eps = _eps(graph, spread)
     if eps <= 0.0:
         raise RepairError("it adds no eps to the variance, and torch's operator needs one")
-    weight, bias = _affine(layer, graph)
-    return Recipe(
-        rank=rank,
-        channels=measured.shape[1],
-        eps=eps,
-        weight=weight,
-        bias=bias,
-    )
+    return Recipe(family, shape, dims, eps, weight, bias)
+
+
+def _spread(site: Site) -> tuple[Statistic, bool]:
+    """Return the statistic that scales, and whether it does so after the mean was subtracted."""
+    names = {statistic.name for statistic in site.statistics}
+    for statistic in site.statistics:
+        if statistic.name in _DISPERSION and "mean" in names:
+            return statistic, True
+        if names == {"rms"}:
+            return statistic, False
+    raise RepairError("it does not normalize by a mean and a variance, or by a mean of squares")
+
+
+def _shape(layer: nn.Module, measured: Measured, dims: tuple[int, ...], call: Call | None) -> tuple[int, ...]:
+    """Return the shape of the probe, the normalized dimensions of a layer without parameters as it really got them.
+
+    For such a layer runs on every size, and the probe is small.
+    """
+    if call is None or next(layer.parameters(), None) is not None:
+        return measured.shape
+    real = next(leaf.shape for leaf in tree_flatten(call)[0] if floating(leaf))
+    return tuple(real[d] if d in dims and 0 not in dims else size for d, size in enumerate(measured.shape))
 
 
 def _require_plain(layer: nn.Module, graph: FlowGraph, site: Site) -> None:
@@ -89,11 +134,11 @@ def _require_plain(layer: nn.Module, graph: FlowGraph, site: Site) -> None:
                 raise RepairError(f"it does more than scale and shift the normalized tensor: `{node.name}`")
 
 
-def _axes(measured: Measured, node: Node) -> tuple[int, tuple[int, ...]]:
+def _dims(measured: Measured, node: Node) -> tuple[int, ...]:
     rank, dims = len(measured.shape), node.attributes.get("dims")
     if node.attributes.get("rank") != rank:
         raise RepairError("it reshapes its input before it takes statistics")
-    return rank, dims if isinstance(dims, tuple) else tuple(range(rank))
+    return dims if isinstance(dims, tuple) else tuple(range(rank))
 
 
 def _eps(graph: FlowGraph, spread: Statistic) -> float:
@@ -138,5 +183,5 @@ def _first_arithmetic(graph: FlowGraph, index: int) -> str | None:
 
 
 def same_shape(tensor: Tensor | None, channels: int) -> bool:
-    """Whether a parameter or buffer is absent or has torch's shape, (C,)."""
+    """Whether a buffer is absent or has torch's shape, (C,)."""
     return tensor is None or tensor.shape == torch.Size([channels])

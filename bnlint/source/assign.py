@@ -45,8 +45,8 @@ class Assigner(Caller):
                 return self.load_item(value, Literal(position))
             case Instance(cls, attributes) if position < len(cls.fields):
                 return attributes.get(cls.fields[position], Opaque("?"))
-            case Tensor():
-                return value
+            case Tensor(node):
+                return self.part(state, node, position, self.graph[node].origin.location)
             case _:
                 return Opaque("?")
 

@@ -9,6 +9,7 @@ import libcst as cst
 from bnlint.finding import Edit, SourceLocation
 from bnlint.source.lower import Parsed
 from bnlint.source.text import SourceText
+from bnlint.source.unstop import nodes, whole_lines
 
 
 def unwrapped(
@@ -28,21 +29,21 @@ def unwrapped(
     Returns:
         None for a region that cannot be taken apart (a call of `set_grad_enabled`, a `with` of several items).
     """
-    for node in _nodes(parsed.module):
+    for node in nodes(parsed.module):
         if isinstance(node, cst.With) and any(parsed.locate(item) == region for item in node.items):
             return _split(text, parsed, node, updates) if len(node.items) == 1 else None
         if isinstance(node, cst.FunctionDef):
             for decorator in node.decorators:
                 if parsed.locate(decorator) == region:
                     inside = any(_within(update, parsed.locate(node.body)) for update in updates)
-                    return None if inside else [Edit(_whole_lines(text, region), "")]
+                    return None if inside else [Edit(whole_lines(text, region), "")]
     return None
 
 
 def _split(text: SourceText, parsed: Parsed, node: cst.With, updates: set[SourceLocation]) -> list[Edit] | None:
     if not isinstance(node.body, cst.IndentedBlock):
-        return None
-    whole = _whole_lines(text, parsed.locate(node))
+        return _one_line(parsed, node, updates)
+    whole = whole_lines(text, parsed.locate(node))
     header_end = parsed.locate(node.items[-1]).end_line
     header = "".join(_lines(text, whole.line, header_end))
     indent = _indent(header)
@@ -63,9 +64,17 @@ def _split(text: SourceText, parsed: Parsed, node: cst.With, updates: set[Source
     return [Edit(whole, "".join(pieces))]
 
 
+def _one_line(parsed: Parsed, node: cst.With, updates: set[SourceLocation]) -> list[Edit] | None:
+    """Return the edit that leaves of `with torch.no_grad(): m = x.mean()` the statement alone."""
+    if any(_within(update, parsed.locate(node)) for update in updates):
+        return None
+    start, first = parsed.locate(node), parsed.locate(node.body.body[0])
+    return [Edit(SourceLocation(start.path, start.line, start.column, first.line, first.column), "")]
+
+
 def _inside_strings(parsed: Parsed, body: cst.CSTNode) -> set[int]:
     """Return the lines that start inside a string: their indentation is part of its value."""
-    strings = [parsed.locate(n) for n in _nodes(body) if isinstance(n, (cst.SimpleString, cst.FormattedString))]
+    strings = [parsed.locate(n) for n in nodes(body) if isinstance(n, (cst.SimpleString, cst.FormattedString))]
     return {line for where in strings for line in range(where.line + 1, where.end_line + 1)}
 
 
@@ -85,22 +94,9 @@ def _within(inner: SourceLocation, outer: SourceLocation) -> bool:
     return (outer.line, outer.column) <= start and end <= (outer.end_line, outer.end_column)
 
 
-def _whole_lines(text: SourceText, location: SourceLocation) -> SourceLocation:
-    last = min(location.end_line + 1, len(text.starts))
-    return SourceLocation(location.path, location.line, 1, last, 1)
-
-
 def _lines(text: SourceText, first: int, last: int) -> list[str]:
     return [text.text[text.starts[n - 1] : text.starts[n]] for n in range(first, last + 1)]
 
 
 def _indent(line: str) -> str:
     return line[: len(line) - len(line.lstrip(" \t"))]
-
-
-def _nodes(tree: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    todo = [tree]
-    while todo:
-        node = todo.pop()
-        yield node
-        todo.extend(node.children)

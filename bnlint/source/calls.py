@@ -50,7 +50,9 @@ class Caller(Containers):
                 return self._function(state, path, args, kwargs, node)
             case Instance(cls) if "__call__" in cls.methods or "forward" in cls.methods:
                 method = cls.methods.get("forward") or cls.methods["__call__"]
-                return self.invoke(state, Function(method, {}, cls, callee), args, kwargs)
+                result = self.invoke(state, Function(method, {}, cls, callee), args, kwargs)
+                lost = isinstance(result, (Opaque, Literal))
+                return self._unknown(state, [*args, *kwargs.values()], node) if lost else result
             case _:
                 return self._unknown(state, [*args, *kwargs.values()], node)
 
@@ -206,7 +208,7 @@ class Caller(Containers):
             result = self._unknown(state, [*args, *kwargs.values()], node, plain)
             several = name in PARTS or (name in _SEVERAL and len(args) > 1)
             return Items(each=result) if several and isinstance(result, Tensor) else result
-        return self.add(state, plain, [index], location)
+        return self.add(state, plain, [index], location, {"over": _over(node, len(args) + len(kwargs))})
 
     def _batch_norm(self, state: State, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
         names = ["input", "running_mean", "running_var", "weight", "bias", "training"]
@@ -230,6 +232,13 @@ class Caller(Containers):
         if cls.fields and "__init__" not in cls.methods:
             instance.attributes = dict(zip(cls.fields, args, strict=False)) | kwargs
         return instance
+
+
+def _over(node: cst.Call, given: int) -> str:
+    """Return the text of a reduction's arguments without its tensor: two that agree reduce the same dimensions."""
+    own = node.args if given > len(node.args) else node.args[1:]
+    code = cst.Module(body=[]).code_for_node
+    return ", ".join(code(argument.with_changes(comma=cst.MaybeSentinel.DEFAULT)) for argument in own)
 
 
 def _contents(items: Items) -> list[Value]:

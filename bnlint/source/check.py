@@ -13,7 +13,7 @@ from bnlint.finding import Finding, Mark, SourceLocation
 from bnlint.flow.graph import FlowGraph
 from bnlint.flow.sites import Statistic, find_sites
 from bnlint.source.edits import fix_for
-from bnlint.source.lower import Parsed, lower, parse
+from bnlint.source.lower import Parsed, lower, parse, unplaced
 from bnlint.source.screen import may_hold_findings, screen
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply
@@ -45,12 +45,13 @@ def check_source(source: bytes, path: str) -> list[Finding]:
         parsed = parse(screened.text, path)
     except cst.ParserSyntaxError as error:
         return [_broken(path, error.message, error.raw_line, error.raw_column + 1)]
+    if not any(_reported(text, graph) for _, graph in lower(unplaced(parsed), screened.wanted)):
+        return []
     found = {
         (finding.code, finding.location, finding.statistic): finding
-        for symbol, graph in lower(parsed, screened.wanted)
-        for site in find_sites(graph)
-        for statistic in site.statistics
-        for finding in _judged(text, parsed, symbol, graph, statistic)
+        for _, graph in lower(parsed, screened.wanted)
+        for statistic, rule in _reported(text, graph)
+        for finding in _findings(text, parsed, graph, statistic, rule)
     }
     return suppressed(text.text, sorted(found.values(), key=_position))
 
@@ -92,22 +93,33 @@ def _broken(path: str, message: str, line: int = 1, column: int = 1) -> Finding:
     return Finding(rule.code, rule.name, rule.severity, f"not valid Python: {message.splitlines()[0]}", where)
 
 
-def _judged(text: SourceText, parsed: Parsed, symbol: str, graph: FlowGraph, statistic: Statistic) -> Iterator[Finding]:
-    stop = graph[statistic.stops[0]] if statistic.stops else None
-    before = stop is not None and stop.index < statistic.reduction
-    fact = Fact(statistic.name, statistic.gradient, stop.name if stop else None, before)
-    rule = judge(fact, "static")
-    if rule is None or stop is None or stop.origin.location is None or statistic.reapplied:
+def _reported(text: SourceText, graph: FlowGraph) -> list[tuple[Statistic, Rule]]:
+    """List the statistics of a function that a rule reports."""
+    reported: list[tuple[Statistic, Rule]] = []
+    for statistic in (statistic for site in find_sites(graph) for statistic in site.statistics):
+        if not statistic.stops or statistic.reapplied:
+            continue
+        stop = graph[statistic.stops[0]]
+        rule = judge(Fact(statistic.name, statistic.gradient, stop.name, stop.index < statistic.reduction), "static")
+        # `float(a.std())` in a module that never names torch is about arrays.
+        if rule is not None and not (rule.code == "BN104" and "torch" not in text.text):
+            reported.append((statistic, rule))
+    return reported
+
+
+def _findings(
+    text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Statistic, rule: Rule
+) -> Iterator[Finding]:
+    stop = graph[statistic.stops[0]]
+    if stop.origin.location is None:
         return
-    if rule.code == "BN104" and "torch" not in text.text:
-        return  # `float(a.std())` in a module of arrays
     yield Finding(
         rule.code,
         rule.name,
         rule.severity,
         _message(rule, PLAIN.get(statistic.name, statistic.name), stop.name),
         stop.origin.location,
-        symbol=stop.origin.symbol or symbol,
+        symbol=stop.origin.symbol,
         statistic=statistic.name,
         stop=stop.name,
         marks=_marks(graph, statistic),

@@ -38,6 +38,7 @@ def describe(node: cst.ClassDef, known: Mapping[str, Class]) -> Class:
             parameters |= _NATIVE_PARAMETERS
             buffers |= _NATIVE_BUFFERS
     methods = dict(base.methods) if base else {}
+    members = dict(base.members) if base else {}
     fields = list(base.fields) if base else []
     if base:
         parameters |= base.parameters
@@ -49,11 +50,14 @@ def describe(node: cst.ClassDef, known: Mapping[str, Class]) -> Class:
                 methods[item.name.value] = item
                 for call in _walk(item):
                     _attribute(call, parameters, buffers, literals)
+                    _member(call, members)
             case cst.AnnAssign(target=cst.Name(value=name)):
                 fields.append(name)
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
                 _literal(name, value, literals)
-    return Class(node.name.value, methods, frozenset(parameters), frozenset(buffers), literals, tuple(fields), base)
+    return Class(
+        node.name.value, methods, frozenset(parameters), frozenset(buffers), literals, tuple(fields), base, members
+    )
 
 
 def last_name(node: cst.BaseExpression) -> str:
@@ -108,6 +112,26 @@ def _attribute(node: cst.CSTNode, parameters: set[str], buffers: set[str], liter
                 buffers.add(name)
             else:
                 _literal(name, value, literals)
+        case _:
+            return
+
+
+def _member(node: cst.CSTNode, members: dict[str, str]) -> None:
+    match node:
+        case (
+            cst.Assign(
+                targets=[
+                    cst.AssignTarget(target=cst.Attribute(value=cst.Name(value="self"), attr=cst.Name(value=name)))
+                ],
+                value=value,
+            )
+            | cst.AnnAssign(
+                target=cst.Attribute(value=cst.Name(value="self"), attr=cst.Name(value=name)),
+                value=cst.BaseExpression() as value,
+            )
+        ):
+            made = value.func.value if isinstance(value, cst.Call) and isinstance(value.func, cst.Name) else ""
+            members[name] = made if members.get(name, made) == made else ""
         case _:
             return
 

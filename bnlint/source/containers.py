@@ -18,6 +18,8 @@ class Containers(Evaluator):
                 items.entries[len(items.entries)] = value
             case (("get" | "pop" | "setdefault" | "__getitem__"), [key, *rest]):
                 found = self.load_item(items, key)
+                if name == "setdefault" and isinstance(found, Opaque) and rest:
+                    self.store_item(items, key, rest[0])
                 return rest[0] if isinstance(found, Opaque) and rest else found
             case "pop", []:
                 return self.load_item(items, Literal(-1))

@@ -11,8 +11,7 @@ from bnlint.flow.sites import Statistic
 from bnlint.source.blocks import unwrapped
 from bnlint.source.lower import Parsed
 from bnlint.source.text import SourceText
-
-_ATOMS = (cst.Name, cst.Attribute, cst.Call, cst.Subscript)
+from bnlint.source.unstop import ATOMS, without_function, without_suffix
 
 
 def fix_for(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Statistic) -> Fix | None:
@@ -47,7 +46,9 @@ def _without(text: SourceText, parsed: Parsed, graph: FlowGraph, stop: Node) -> 
     location, region = stop.origin.location, stop.origin.region
     match stop.name:
         case "detach" | "data" if location is not None and region is None:
-            return [Edit(_from_dot(text, location), "")]
+            return without_suffix(text, parsed, location)
+        case "detach" if location is not None:
+            return without_function(text, parsed, location)
         case "no_grad" | "inference_mode" if region is not None:
             updates = {
                 node.origin.location for node in graph if node.kind is Kind.STORE and node.origin.location is not None
@@ -57,24 +58,12 @@ def _without(text: SourceText, parsed: Parsed, graph: FlowGraph, stop: Node) -> 
             return None
 
 
-def _from_dot(text: SourceText, location: SourceLocation) -> SourceLocation:
-    """Keep a comment that stands between the statistic and its `.detach()` on a line of its own."""
-    content = text.at(location)
-    if "#" not in content:
-        return location
-    before, _, after = content.rpartition(".")
-    lines = before.count("\n")
-    column = len(before) - before.rfind("\n") if lines else location.column + len(before)
-    del after
-    return SourceLocation(location.path, location.line + lines, column, location.end_line, location.end_column)
-
-
 def _fed_stores(graph: FlowGraph, stop: int) -> list[Node]:
     """Return the recorded buffer updates that the stop keeps out of the graph, and nothing else does."""
-    fed = {stop}
+    fed = {node.index for node in graph if node.kind is Kind.STOP and node.origin == graph[stop].origin}
     stores: list[Node] = []
     for node in graph:
-        if node.index <= stop or not fed.intersection(node.args):
+        if not fed.intersection(node.args):
             continue
         if node.kind in {Kind.OP, Kind.MERGE}:
             fed.add(node.index)
@@ -85,7 +74,7 @@ def _fed_stores(graph: FlowGraph, stop: int) -> list[Node]:
 
 def _detached(text: SourceText, location: SourceLocation) -> list[Edit]:
     end = SourceLocation(location.path, location.end_line, location.end_column, location.end_line, location.end_column)
-    if isinstance(cst.parse_expression(f"({text.at(location)})"), _ATOMS):
+    if isinstance(cst.parse_expression(f"({text.at(location)})"), ATOMS):
         return [Edit(end, ".detach()")]
     start = SourceLocation(location.path, location.line, location.column, location.line, location.column)
     return [Edit(start, "("), Edit(end, ").detach()")]

@@ -10,6 +10,7 @@ import libcst as cst
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.flow.ops import STOPS, canonical
+from bnlint.source.indices import index_key, takes_all
 from bnlint.source.record import Recorder
 from bnlint.source.values import (
     Class,
@@ -163,6 +164,10 @@ class Evaluator(Recorder, ABC):
             node = self.graph.add(kind, name, origin=Origin(symbol=self.symbol))
             instance.attributes[name] = Tensor(node)
             return instance.attributes[name]
+        made = self.globals.get(cls.members.get(name, ""))
+        if isinstance(made, Class):
+            instance.attributes[name] = Instance(made)
+            return instance.attributes[name]
         number = cls.literals.get(name)
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             return Literal(number)
@@ -253,7 +258,9 @@ class Evaluator(Recorder, ABC):
     def _subscript(self, state: State, node: cst.Subscript) -> Value:
         value = self.evaluate(state, node.value)
         if isinstance(value, Tensor):
-            return self.add(state, "reshape", [value.node], self.locate(node))
+            if takes_all(node):
+                return self.add(state, "reshape", [value.node], self.locate(node))
+            return self.part(state, value.node, index_key(node, state.variables), self.locate(node))
         if isinstance(value, Items) and len(node.slice) == 1:
             part = node.slice[0].slice
             if isinstance(part, cst.Index):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,13 +42,22 @@ def parse(source: str, path: str) -> Parsed:
         libcst.ParserSyntaxError: The text is no Python.
     """
     wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
-    positions: Mapping[cst.CSTNode, CodeRange] = wrapper.resolve(PositionProvider)
+
+    @functools.cache
+    def positions() -> Mapping[cst.CSTNode, CodeRange]:
+        return wrapper.resolve(PositionProvider)
 
     def locate(node: cst.CSTNode) -> SourceLocation:
-        where = positions[node]
+        where = positions()[node]
         return SourceLocation(path, where.start.line, where.start.column + 1, where.end.line, where.end.column + 1)
 
     return Parsed(wrapper.module, locate)
+
+
+def unplaced(parsed: Parsed) -> Parsed:
+    """Return the same module with every node at the same place: to place them takes longer than to parse."""
+    nowhere = SourceLocation("", 1, 1, 1, 1)
+    return Parsed(parsed.module, lambda _: nowhere)
 
 
 def lower(parsed: Parsed, wanted: Collection[str] | None = None) -> Iterator[tuple[str, FlowGraph]]:

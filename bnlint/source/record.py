@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import libcst as cst
 
 from bnlint.finding import SourceLocation
-from bnlint.flow.graph import FlowGraph, Kind, Mode, Origin
+from bnlint.flow.graph import FlowGraph, Kind, Mode, Node, Origin
 from bnlint.flow.ops import Role, role
 from bnlint.source.values import (
     Condition,
@@ -50,6 +50,7 @@ class Recorder:
         self.globals = globals_
         self.locate = locate
         self.symbol = symbol
+        self.parts: dict[tuple[int, object], int] = {}
 
     # -- nodes
 
@@ -59,12 +60,30 @@ class Recorder:
         name: str,
         args: list[int],
         location: SourceLocation,
+        attributes: Mapping[str, object] | None = None,
     ) -> Tensor:
         """Append an operation; where no gradient is recorded, a stop behind it."""
         if len(self.graph) > MAX_NODES:
             raise FlowLost
         origin = Origin(location, symbol=self.symbol)
-        node = self.graph.add(Kind.OP, name, args, origin=origin, mode=state.mode)
+        node = self.graph.add(Kind.OP, name, args, attributes=attributes, origin=origin, mode=state.mode)
+        return self._behind(state, node, location)
+
+    def part(self, state: State, whole: int, index: object, location: SourceLocation | None) -> Tensor:
+        """Return a part of a tensor; the same part of the same tensor is the same node, with its stops behind it."""
+        stops: list[Node] = []
+        while (node := self.graph[whole]).kind is Kind.STOP:
+            stops.insert(0, node)
+            whole = node.args[0]
+        key = whole, index
+        if key not in self.parts:
+            self.parts[key] = self.graph.add(Kind.OP, "part", [whole], origin=Origin(location, symbol=self.symbol))
+        part = self.parts[key]
+        for stop in stops:
+            part = self.graph.add(Kind.STOP, stop.name, [part], origin=stop.origin, mode=stop.mode)
+        return self._behind(state, part, location)
+
+    def _behind(self, state: State, node: int, location: SourceLocation | None) -> Tensor:
         off = state.grad_off[-1] if state.grad_off else None
         if isinstance(off, GradOff):
             origin = Origin(location, off.region, self.symbol)
@@ -129,7 +148,8 @@ class Recorder:
         """Return the buffer that a tensor is, or is a view of; of parameters, those written around autograd."""
         node = self.graph[tensor.node]
         grad = not (state.grad_off and state.grad_off[-1])
-        while node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE and node.args):
+        views = {Role.SHAPE, Role.PART}
+        while node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) in views and node.args):
             grad = grad and node.kind is not Kind.STOP
             node = self.graph[node.args[0]]
         return (

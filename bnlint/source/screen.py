@@ -66,6 +66,8 @@ def screen(text: SourceText, tree: ast.Module) -> Screened:
         defining[unit.name or unit.top].append(unit)
         if unit.name in _CALLED and unit.name:
             defining[unit.top].append(unit)
+    for attribute, made in _members(tree):
+        defining[attribute] += [unit for unit in defining.get(made, ()) if unit not in defining[attribute]]
     wanted: set[str] = set()
     needed: set[str] = set()
     for unit in units:
@@ -74,6 +76,19 @@ def screen(text: SourceText, tree: ast.Module) -> Screened:
             wanted.add(unit.name or unit.top)
             needed |= {each.top for each in reached}
     return Screened(frozenset(wanted), _blanked(text, tree, needed) if wanted else "")
+
+
+def _members(tree: ast.Module) -> set[tuple[str, str]]:
+    """Return the attributes that are made an object of a class by its name (`self.stats = Statistics()`)."""
+    found: set[tuple[str, str]] = set()
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Assign(targets=[ast.Attribute(attr=name)], value=ast.Call(func=ast.Name(id=made)))
+                | ast.AnnAssign(target=ast.Attribute(attr=name), value=ast.Call(func=ast.Name(id=made)))
+            ):
+                found.add((name, made))
+    return found
 
 
 def _imported(tree: ast.Module) -> dict[str, str]:

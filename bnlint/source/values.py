@@ -68,7 +68,10 @@ class Function:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Class:
-    """A class of this file: its methods (bases of this file included) and what its text says of its attributes."""
+    """A class of this file: its methods (bases of this file included) and what its text says of its attributes.
+
+    `members` names the class that an attribute is an object of, "" where the text makes it several things.
+    """
 
     name: str
     methods: Mapping[str, cst.FunctionDef]
@@ -77,6 +80,7 @@ class Class:
     literals: Mapping[str, object]
     fields: tuple[str, ...] = ()
     base: Class | None = None
+    members: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)

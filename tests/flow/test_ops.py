@@ -44,6 +44,7 @@ def test_a_canonical_name_is_its_own(name: str) -> None:
         ("mean", Role.REDUCTION),
         ("var", Role.REDUCTION),
         ("reshape", Role.SHAPE),
+        ("part", Role.PART),
         ("rsqrt", Role.POINTWISE),
         ("div", Role.ARITHMETIC),
         ("conv2d", Role.OTHER),

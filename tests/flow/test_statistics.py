@@ -4,7 +4,17 @@ import pytest
 from graphs import Graph
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.statistics import MAX_PATHS, carried, exponent, leaves, liveness, reduced, squares, train_args
+from bnlint.flow.statistics import (
+    MAX_PATHS,
+    carried,
+    centered_before,
+    exponent,
+    leaves,
+    liveness,
+    reduced,
+    squares,
+    train_args,
+)
 
 
 def test_liveness_starts_at_inputs_and_parameters_and_ends_at_stops() -> None:
@@ -163,3 +173,59 @@ class TestLeaves:
         for _ in range(MAX_PATHS.bit_length()):
             node = g.op("add", g.stop(node), g.stop(node))
         assert leaves(g.flow, node) == []
+
+
+def test_a_part_carries_values_but_its_statistic_is_its_own() -> None:
+    g = Graph()
+    x = g.input()
+    part = g.op("part", x)
+    masks = carried(g.flow)
+    assert masks[part] & 1 << x
+    assert reduced(g.flow, g.op("mean", part)).candidates == (part,)
+
+
+def test_a_part_of_a_statistic_is_one() -> None:
+    g = Graph()
+    mean = g.op("mean", g.input())
+    assert [leaf.reduction for leaf in leaves(g.flow, g.op("part", mean))] == [mean]
+
+
+def test_a_part_is_centered_by_a_mean_of_the_whole_and_not_the_other_way_round() -> None:
+    g = Graph()
+    x = g.input()
+    part = g.op("part", x)
+    inside = g.op("mean", g.op("square", g.op("sub", part, g.op("mean", x))))
+    outside = g.op("mean", g.op("square", g.op("sub", x, g.op("mean", part))))
+    assert reduced(g.flow, inside).centered
+    assert not reduced(g.flow, outside).centered
+
+
+@pytest.mark.parametrize(("factors", "inverted"), [((-1.0,), True), ((-0.5, 2.0), True), ((-1.0, -1.0), False)])
+def test_the_exponential_of_a_logarithm_inverts_by_its_sign(factors: tuple[float, ...], inverted: bool) -> None:
+    g = Graph()
+    value = g.stop(g.op("log", g.stop(g.op("std", g.input()))))
+    for factor in factors:
+        value = g.op("mul", g.number(factor), value)
+    (leaf,) = leaves(g.flow, g.op("exp", g.op("reshape", value)))
+    assert leaf.inverted is inverted
+    assert not leaf.negative
+    assert [g.flow[stop].kind for stop in leaf.stops] == [Kind.STOP, Kind.STOP]
+    assert leaf.stops == tuple(sorted(leaf.stops))
+
+
+def test_a_mean_is_zero_behind_the_same_mean_only() -> None:
+    g = Graph()
+    x = g.input()
+
+    def mean(of: int, over: str | None) -> int:
+        return g.flow.add(Kind.OP, "mean", [of], attributes={} if over is None else {"over": over})
+
+    first = mean(x, "0")
+    centered = g.op("sub", x, g.op("reshape", first))
+    stopped = g.op("sub", x, g.stop(first))
+    assert centered_before(g.flow, mean(centered, "0"))
+    assert not centered_before(g.flow, mean(centered, "1"))
+    assert not centered_before(g.flow, mean(centered, None))
+    assert not centered_before(g.flow, mean(stopped, "0"))
+    assert not centered_before(g.flow, mean(g.op("reshape", centered), "0"))
+    assert not centered_before(g.flow, mean(g.op("sub", g.input("y"), first), "0"))

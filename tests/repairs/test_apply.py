@@ -292,13 +292,13 @@ class Own(HandNorm):
         return super().forward(x)
 
 
-class Layers(nn.Module):
+class Positions(nn.Module):
     def __init__(self):
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.ones(4)), nn.Parameter(torch.zeros(4))
 
     def forward(self, x):
-        mean, var = x.mean((1, 2, 3), keepdim=True), x.var((1, 2, 3), keepdim=True)
+        mean, var = x.mean(1, keepdim=True), x.var(1, keepdim=True)
         out = (x - mean.detach()) / (var.detach() + 1e-5).sqrt()
         return out * self.weight[:, None, None] + self.bias[:, None, None]
 
@@ -400,7 +400,7 @@ REFUSED = {
     "two outputs": (Two, "more than the normalized tensor"),
     "parametrized": (parametrized, "parametrization"),
     "own state": (Own, "state of its own: `calls`"),
-    "other axes": (Layers, r"dimensions \[1, 2, 3\]"),
+    "other axes": (Positions, r"dimensions \[1\]"),
     "several normalizations": (Twice, "normalizations in one layer"),
     "only a mean": (OnlyMean, "mean and a variance"),
     "an activation": (Activated, "`relu`"),

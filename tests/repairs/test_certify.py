@@ -11,6 +11,7 @@ from bnlint.errors import RepairError
 from bnlint.model.probe import measure
 from bnlint.repairs.certify import Proof, prove
 from bnlint.repairs.disturb import disturbed
+from bnlint.repairs.recognize import recognize
 
 GOOD = Proof("cpu", ((4, 4, 4, 4),), 0.0, 0.0, 0.0, 1e-12, 0.4, 1e-12)
 
@@ -24,7 +25,8 @@ def twin(layer, cls=nn.BatchNorm2d, **options):
 
 
 def proof_of(layer, candidate, *, adopted=False):
-    return prove(layer, candidate, measure(layer, ((batch(),), {})), adopted=adopted)
+    recipe = recognize(layer, measure(layer, ((batch(),), {})))
+    return prove(layer, candidate, recipe, adopted=adopted)
 
 
 def test_the_right_candidate_is_proved():

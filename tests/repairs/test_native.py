@@ -1,12 +1,18 @@
 import pytest
 import torch
 from torch import nn
-from variants import VARIANTS, HandNorm, batch, state
+from variants import INPUTS, VARIANTS, HandNorm, batch, state
 
 from bnlint.errors import RepairError
 from bnlint.model.probe import measure
-from bnlint.repairs.native import Conventions, build, conventions_of
+from bnlint.repairs.conventions import Conventions, conventions_of
+from bnlint.repairs.families import BATCH
+from bnlint.repairs.native import build
 from bnlint.repairs.recognize import Recipe, recognize
+
+
+def batch_norm(rank, eps=1e-5):
+    return Recipe(BATCH, INPUTS[rank], (0, *range(2, rank)), eps, "weight", "bias")
 
 
 def observed(layer):
@@ -90,7 +96,7 @@ def test_built_layers_hold_the_very_objects_and_flags():
     layer._non_persistent_buffers_set.add("running_var")
     layer.register_forward_hook(lambda *_: None)
 
-    built = build(layer, Recipe(4, 4, 0.25, "weight", "bias"), Conventions(), 0.3)
+    built = build(layer, batch_norm(4, 0.25), Conventions(), 0.3)
 
     assert type(built) is nn.BatchNorm2d
     assert (built.eps, built.momentum, built.affine, built.track_running_stats) == (0.25, 0.3, True, True)
@@ -103,7 +109,7 @@ def test_built_layers_hold_the_very_objects_and_flags():
 
 @pytest.mark.parametrize("flag", ["unbiased", "batch_statistics_in_eval", "no_updates", "biased_running_variance"])
 def test_each_convention_needs_a_layer_of_ours(flag):
-    built = build(HandNorm(), Recipe(3, 4, 1e-5, "weight", "bias"), Conventions(**{flag: True}), 0.1)
+    built = build(HandNorm(), batch_norm(3), Conventions(**{flag: True}), 0.1)
 
     assert type(built).__name__ == "FusedBatchNorm1d"
     attribute = {"no_updates": "updates_running_statistics"}.get(flag, flag)
@@ -112,7 +118,7 @@ def test_each_convention_needs_a_layer_of_ours(flag):
 
 def test_conventions_about_running_statistics_mean_nothing_without_them():
     layer = HandNorm(tracks=False)
-    built = build(layer, Recipe(4, 4, 1e-5, "weight", "bias"), Conventions(False, True, True), None)
+    built = build(layer, batch_norm(4), Conventions(False, True, True), None)
 
     assert type(built) is nn.BatchNorm2d
     assert list(built.buffers()) == []

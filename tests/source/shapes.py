@@ -500,6 +500,92 @@ STOPPED = {
     a, b = x.chunk(2, 0)
     return torch.cat([a - a.mean((0, 2, 3), keepdim=True).detach(), b], 0)  # BN101
 """),
+    "slice centered by the mean of the whole": layer("""
+    mean = x.mean((0, 2, 3), keepdim=True).detach()  # BN101
+    return torch.cat([x[:, :1] - mean[:, :1], x[:, 1:] - mean[:, 1:]], 1)
+"""),
+    "the same slice twice": layer("""
+    first = slice(0, 1)
+    y = x.clone()
+    y[:, first] = x[:, first] - x[:, first].mean().detach()  # BN101
+    return y
+"""),
+    "slice of a stopped tensor": layer("""
+    part = x.size(1) // 2 + 1
+    std = x.detach()[:, :part].std((0, 2, 3), keepdim=True)  # BN103
+    return torch.cat([x[:, :part] / std, x[:, part:]], 1)
+"""),
+    "full slices": layer("""
+    mean = x[:, :, ...].mean((0, 2, 3), keepdim=True).detach()  # BN101
+    return (x[None] - mean).squeeze(0)
+"""),
+    "statistics of an object": module("""
+    class Statistics(nn.Module):
+        def forward(self, x):
+            return x.mean((0, 2, 3), keepdim=True).detach(), x.var((0, 2, 3), keepdim=True)  # BN101
+
+
+    class Norm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stats = Statistics()
+
+        def forward(self, x):
+            mean, var = self.stats(x)
+            return (x - mean) / (var + 1e-5).sqrt()
+"""),
+    "method of an object made in a base class, defined below": module("""
+    class Base(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stats: nn.Module = Statistics()
+
+
+    class Norm(Base):
+        def forward(self, x):
+            return x - self.stats.center(x)
+
+
+    class Statistics(nn.Module):
+        def center(self, x):
+            return x.mean((0, 2, 3), keepdim=True).detach()  # BN101
+"""),
+    "setdefault": layer("""
+    stats = {}
+    stats.setdefault("mean", x.mean((0, 2, 3), keepdim=True).detach())  # BN101
+    return x - stats["mean"]
+"""),
+    "exponential of a negated logarithm": layer("""
+    std = x.std((0, 2, 3), keepdim=True)
+    return x * torch.exp(-torch.log(std.detach() + self.eps))  # BN101
+"""),
+    "exponential of half a logarithm": layer("""
+    log_var = torch.log(x.var((0, 2, 3), keepdim=True) + self.eps)
+    return (x - x.mean((0, 2, 3), keepdim=True)) * (-0.5 * log_var.detach()).exp()  # BN101
+"""),
+    "centered twice, over other dimensions": layer("""
+    c = x - x.mean((2, 3), keepdim=True)
+    return c - c.mean((0, 1), keepdim=True).detach()  # BN101
+"""),
+    "centered by twice the mean": layer("""
+    c = x - 2 * x.mean((0, 2, 3), keepdim=True)
+    return c - c.mean((0, 2, 3), keepdim=True).detach()  # BN101
+"""),
+    "function of an expression": layer("""
+    mean = torch.detach(x.mean((0, 2, 3), keepdim=True) + 0 * self.eps)  # BN101
+    std = torch.detach(x.var((0, 2, 3), keepdim=True) + self.eps) ** 0.5  # BN101
+    return (x - mean) / std
+"""),
+    "with no_grad on one line": layer("""
+    with torch.no_grad(): mean = x.mean((0, 2, 3), keepdim=True)  # BN102
+    return x - mean
+"""),
+    "detach_ alone in its block": layer("""
+    mean = x.mean((0, 2, 3), keepdim=True)
+    if self.training:
+        mean.detach_()  # BN101
+    return x - mean
+"""),
     "builtin abs": layer("""
     size = abs(x).pow(2).mean((0, 2, 3), keepdim=True).sqrt().detach()  # BN101
     return x / size
@@ -745,6 +831,30 @@ RIGHT = {
     "casts, and a number from a literal": layer("""
     mean = x.double().mean((0, 2, 3), keepdim=True).to(x.dtype)
     return (x - mean) * float(1.0)
+"""),
+    "setdefault of what is there": layer("""
+    stats = {"mean": x.mean((0, 2, 3), keepdim=True)}
+    stats.setdefault("mean", x.mean((0, 2, 3), keepdim=True).detach())
+    return x - stats["mean"]
+"""),
+    "centered twice": layer("""
+    c = x - x.mean((0, 2, 3), keepdim=True)
+    return c - c.mean((0, 2, 3), keepdim=True).detach()
+"""),
+    "object that normalizes": module("""
+    class Center(nn.Module):
+        def forward(self, x):
+            self.seen = x.mean((0, 2, 3), keepdim=True).detach()
+            return x - x.mean((0, 2, 3), keepdim=True)
+
+
+    class Norm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.center = Center()
+
+        def forward(self, x):
+            return self.center(x) * 2
 """),
     "strings and comments": layer("""
     text = "mean = x.mean().detach()"  # x - x.mean().detach()
@@ -1088,6 +1198,70 @@ MEANT = {
 
         def forward(self, x):
             return (x - self.mean.detach()) / self.std.data
+"""),
+    "mean of another slice": layer("""
+    a, b = x[:, :1], x[:, 1:2]
+    return a - b.mean().detach()
+"""),
+    "reference of a part": layer("""
+    return x - x[:, :, :1].mean((2, 3), keepdim=True).detach()
+"""),
+    "a slice whose index has moved": layer("""
+    i = 0
+    a = x[:, i]
+    i = 1
+    return a - x[:, i].mean().detach()
+"""),
+    "parts drawn at random": layer("""
+    a, b = x[torch.randperm(6)[:3]], x[torch.randperm(6)[:3]]
+    return a - b.mean().detach()
+"""),
+    "object with a flag": module("""
+    class Center(nn.Module):
+        def __init__(self, detach):
+            super().__init__()
+            self.stop = detach
+
+        def forward(self, x):
+            mean = x.mean((0, 2, 3), keepdim=True)
+            return mean.detach() if self.stop else mean
+
+
+    class Norm(nn.Module):
+        def __init__(self, detach=True):
+            super().__init__()
+            self.center = Center(detach)
+
+        def forward(self, x):
+            return x - self.center(x)
+"""),
+    "parts of a tensor unpacked": module("""
+    def difference(pair):
+        a, b = pair
+        return a - b.mean().detach()
+"""),
+    "attribute that may be two things": module("""
+    class Center(nn.Module):
+        def forward(self, x):
+            return x.mean((0, 2, 3), keepdim=True).detach()
+
+
+    class Zero(nn.Module):
+        def forward(self, x):
+            return torch.zeros_like(x)
+
+
+    class Norm(nn.Module):
+        def __init__(self, center):
+            super().__init__()
+            self.center = Zero()
+            self.other = Center()
+            if center:
+                self.center = Center()
+                self.other = Zero()
+
+        def forward(self, x):
+            return x - self.center(x), x - self.other(x)
 """),
     "factor of another part": layer("""
     a, b = x.chunk(2, 1)

@@ -226,6 +226,58 @@ EXACT = {
         return (x - m) / (v + 1e-5).sqrt()
         """,
     ),
+    "function": (
+        "m = torch.detach(x.mean(0))\nreturn x - m",
+        "m = x.mean(0)\nreturn x - m",
+    ),
+    "function of a sum": (
+        "m = torch.detach(x.mean(0) + 0)\nreturn x - torch.detach(m + 0) * 1",
+        "m = x.mean(0) + 0\nreturn x - (m + 0) * 1",
+    ),
+    "function of a sum in parentheses": (
+        "return x - torch.detach((x.mean(0) + 0))",
+        "return x - (x.mean(0) + 0)",
+    ),
+    "function over lines": (
+        "m = torch.detach(\n    x.mean(0)\n    + 0,\n)\nreturn x - m",
+        "m = (x.mean(0)\n    + 0)\nreturn x - m",
+    ),
+    "function in function": (
+        "return x - torch.detach(input=torch.detach(x.mean(0).detach()))",
+        "return x - x.mean(0)",
+    ),
+    "block on one line": (
+        "with torch.no_grad(): m = x.mean(0)  # cheap\nreturn x - m",
+        "m = x.mean(0)  # cheap\nreturn x - m",
+    ),
+    "block on one line, two statements": (
+        "with torch.no_grad(): m = x.mean(0); s = x.std(0)\nreturn (x - m) / s",
+        "m = x.mean(0); s = x.std(0)\nreturn (x - m) / s",
+    ),
+    "statement": (
+        "m = x.mean(0)\nm.detach_()\nreturn x - m",
+        "m = x.mean(0)\nreturn x - m",
+    ),
+    "statements alone in their block": (
+        "m, s = x.mean(0), x.std(0)\nif self.training:\n    m.detach_()\n    s.detach_()\nreturn (x - m) / s",
+        "m, s = x.mean(0), x.std(0)\nif self.training:\n    pass\n    pass\nreturn (x - m) / s",
+    ),
+    "statement alone behind a colon": (
+        "m = x.mean(0)\nif self.training: m.detach_()\nreturn x - m",
+        "m = x.mean(0)\nif self.training: pass\nreturn x - m",
+    ),
+    "statements on one line": (
+        "m = x.mean(0); m.detach_(); s = x.std(0)\ns.detach_(); y = (x - m) / s\nreturn y",
+        "m = x.mean(0); s = x.std(0)\ny = (x - m) / s\nreturn y",
+    ),
+    "in place in a chain": (
+        "m = x.mean(0).detach_().clone()\nreturn x - m",
+        "m = x.mean(0).clone()\nreturn x - m",
+    ),
+    "to the buffer's side, of a part": (
+        "h = x.detach()\nself.running_mean.lerp_(h.mean(0), 0.1)\nreturn x[:4] - h[:4].mean(0)",
+        "h = x\nself.running_mean.lerp_(h.mean(0).detach(), 0.1)\nreturn x[:4] - h[:4].mean(0)",
+    ),
     "the buffer has no need": (
         """
         m = x.mean(0).detach()
@@ -312,6 +364,20 @@ NOT_FIXED = {
             return m
 
         return x - statistics(x)
+    """,
+    "function with a comment inside": """
+        m = torch.detach(  # no graph
+            x.mean(0)
+        )
+        return x - m
+    """,
+    "function given to another": """
+        (m,) = map(torch.detach, (x.mean(0),))
+        return x - m
+    """,
+    "update on the line of the block": """
+        with torch.no_grad(): m = x.mean(0); self.running_mean.lerp_(m, 0.1)
+        return x - m
     """,
     "switch by a call": """
         torch.set_grad_enabled(False)

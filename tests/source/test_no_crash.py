@@ -36,7 +36,8 @@ WRAPPERS = [
     "{{q: {0} for q, r in {1}.items() if {2}}}", "zip({0}, {1})", "map(torch.detach, {0})", "float({0})",
     "np.mean({0})", "super().forward({0})", "{0}.update({1})", "{0}.append({1})", "{0}.get({1}, {2})", "{0} @ {1}",
     "{0} < {1} <= {2}", "{0} and {1} or {2}", "f'{{ {0} }}'", "torch.from_numpy({0}.numpy())", "x.chunk(2)[{0}]",
-    "enumerate({0})",
+    "enumerate({0})", "{0}[{1}:, None]", "torch.detach({0})", "torch.detach(({0}))", "self.part({0})",
+    "s.setdefault({0}, {1})", "torch.exp(-torch.log({0}))",
 ]  # fmt: skip
 EXPRESSIONS = st.recursive(
     ATOMS,
@@ -66,6 +67,10 @@ SIMPLE = st.one_of(
             "assert x",
             "yield x",
             "torch.set_grad_enabled(False)",
+            "m.detach_()",
+            "y = x - m; m.detach_(); x -= m",
+            "with torch.no_grad(): m = x.mean(0)",
+            "self.part = Part()",
         ]
     ),
     EXPRESSIONS,
@@ -109,7 +114,8 @@ def programs(draw: st.DrawFn) -> str:
     return (
         "import torch\nimport numpy as np\nimport torch.nn.functional as F\n\n"
         f"def helper(x, s=None):\n    pass\n{indented(function)}\n\n"
-        "class N(torch.nn.BatchNorm2d):\n"
+        "class Part:\n    def forward(self, x):\n        return self.part(x).detach()\n\n"
+        "class N(torch.nn.BatchNorm2d):\n    def __init__(self):\n        self.part = Part()\n\n"
         f"    def helper(self, x, key=None):\n        pass\n{indented(helper, ' ' * 8)}\n"
         f"    def forward(self, x, s=None):\n        m = x.mean(0)\n{indented(forward, ' ' * 8)}\n"
         "        return x - m.detach()\n"
