@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnlint.errors import CaptureWarning, InputError
+from bnlint import atomic
+from bnlint.errors import CaptureWarning
 from bnlint.finding import Finding, SourceLocation
 
 if TYPE_CHECKING:
@@ -112,12 +113,9 @@ def relative(finding: Finding) -> Finding:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text file.
+    """Write a text file whole or not at all.
 
     Raises:
         InputError: It cannot be written.
     """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", where=str(path)) from error
+    atomic.write(path, lambda file: file.write(text.encode()))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import secrets
-import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bnlint.atomic import write
 from bnlint.checkpoint.code import standing_in
 from bnlint.checkpoint.trust import Trust, printable, resolve
 from bnlint.errors import InputError, UntrustedError
@@ -80,34 +77,16 @@ def save(
 ) -> None:
     """Write a checkpoint whole or not at all.
 
-    It goes to a temporary file in the same folder, is flushed to the disk, is verified there, and only then takes the
-    target's place. If anything fails, the target and its folder are as before.
-
     Args:
         content: What to write.
-        path: The target; if it exists, its permission bits are kept, and a link stays a link.
+        path: The target.
         verify: Reads the temporary file back and raises if it is not what it should be.
         names: Names under which classes are written, as in `Checkpoint.names`.
 
     Raises:
         InputError: The content cannot be pickled, or the target cannot be written.
     """
-    target = path.resolve()
-    temporary = target.with_name(f".bnlint-{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            _pickle(content, file, names or {}, path)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-        verify(temporary)
-        temporary.replace(target)
-    except OSError as error:
-        raise InputError(f"cannot write: {error.strerror or error}", where=str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+    write(path, lambda file: _pickle(content, file, names or {}, path), verify)
 
 
 def identify(path: Path, *, old_formats: bool = False) -> None:
@@ -208,13 +187,3 @@ def _modules(name: str, value: object, seen: set[int]) -> Iterator[tuple[str, nn
     items = value.items() if isinstance(value, Mapping) else enumerate(value)
     for key, item in items:
         yield from _modules(f"{name}.{key}" if name else str(key), item, seen)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Windows cannot open a folder, and some file systems cannot sync one: the rename is then as safe as it gets.
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

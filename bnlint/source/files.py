@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import os
-import secrets
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnlint import atomic
 from bnlint.errors import InputError
 from bnlint.finding import Finding
 from bnlint.source.check import check_source, fix_source
@@ -72,17 +70,4 @@ def fix_files(paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file by way of a temporary one beside it; its mode stays, and a link stays a link."""
-    target = path.resolve()
-    temporary = target.with_name(f".bnlint-{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-        temporary.replace(target)
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", where=str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic.write(path, lambda file: file.write(content))

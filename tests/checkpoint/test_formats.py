@@ -197,7 +197,7 @@ def refuse(path):
     [
         ({"a": 1}, refuse, "not verified"),
         ({"a": lambda: 1}, lambda path: None, "cannot be saved"),
-        ({"a": 1}, lambda path: path.read_bytes() and (path / "x").read_bytes(), "cannot write"),
+        ({"a": 1}, lambda path: path.read_bytes() and (path / "x").read_bytes(), "cannot be written"),
     ],
 )
 def test_a_failing_save_leaves_everything_as_it_was(tmp_path, content, verify, what):
@@ -219,10 +219,10 @@ def test_an_interrupted_save_leaves_nothing_behind(tmp_path):
 
 
 def test_where_it_cannot_write_it_says_so(tmp_path):
-    with pytest.raises(InputError, match="cannot write: No such file"):
+    with pytest.raises(InputError, match="cannot be written: No such file"):
         save({}, tmp_path / "no" / "model.pt", verify=lambda path: None)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="cannot be written"):
         save({}, tmp_path / "folder", verify=lambda path: None)
     assert listing(tmp_path) == ["folder"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bnlint import atomic
 from bnlint.errors import InputError
 from bnlint.finding import Finding
-from bnlint.source import files
 from bnlint.source.files import check_files, fix_files, read
 
 BAD = b"def f(x):\n    return x - x.mean().detach()\n"
@@ -94,7 +94,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole(bad: Path, monkeypatch: py
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(InputError, match="No space left on device"):
         fix_files([bad], all_of, write=True)
     assert bad.read_bytes() == BAD
@@ -105,7 +105,7 @@ def test_an_interrupt_leaves_the_old_file_whole(bad: Path, monkeypatch: pytest.M
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "fsync", interrupt)
+    monkeypatch.setattr(atomic.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fix_files([bad], all_of, write=True)
     assert bad.read_bytes() == BAD
