@@ -77,7 +77,9 @@ def recognize(layer: nn.Module, measured: Measured, call: Call | None = None) ->
         RepairError: It is no normalization that torch's fused operators can stand for; says why.
     """
     graph = measured.lowered.graph
-    if len(measured.sites) != 1:
+    if not measured.sites:
+        raise RepairError("no normalization can be seen in it")
+    if len(measured.sites) > 1:
         raise RepairError(f"{len(measured.sites)} normalizations in one layer")
     site = measured.sites[0]
     _require_plain(layer, graph, site)
