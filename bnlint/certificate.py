@@ -16,7 +16,7 @@ class Certificate:
         module: Path of the layer in the model.
         class_before: Class of the layer as it was.
         class_after: Class that it was repaired to.
-        rung: `native` (torch's fused operator) or `refused`.
+        rung: `native` (torch's fused operators) or `refused`.
         accepted: Whether the repair is proved.
         reason: Why not, or "".
         kept: Conventions of the user's layer that differ from torch's and were kept.
@@ -28,7 +28,8 @@ class Certificate:
         buffer_error: Buffers after a training step, after against before.
         gradient_error: Input gradient after the repair, against the float64 reference.
         gradient_error_before: Input gradient before the repair, against the same reference.
-        mean_identity: |sum(dL/dx)| per channel, relative: zero if the gradient flows through the mean.
+        mean_identity: |sum(dL/dx)| per group of normalized values, relative: zero if the gradient flows through the
+            mean; 0 for RMSNorm, which has none.
     """
 
     module: str
