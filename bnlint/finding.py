@@ -71,12 +71,14 @@ class Measurement:
     """How far the gradient that training sees is from the true one (both in float64).
 
     `error` is the relative error `|g - g_true| / |g_true|`, `cosine` the cosine of the angle between the
-    two; `flows` says for each statistic (`mean`, `var`) whether its gradient was measured to flow.
+    two. Both are estimates where `exact` is false: the stop could not be taken out to compare. `flows` says for
+    each statistic (`mean`, `var`) whether its gradient was measured to flow.
     """
 
     error: float
     cosine: float
     flows: tuple[tuple[str, bool], ...] = ()
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)

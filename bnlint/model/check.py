@@ -116,7 +116,7 @@ def findings_of(checked: Checked) -> Iterator[Finding]:
     statistics = [s for site in measured.sites for s in site.statistics]
     stopped = [s for s in statistics if measured.stopped(s)]
     flows = tuple((s.name, s not in stopped) for s in statistics)
-    measurement = Measurement(measured.error, measured.cosine, flows)
+    measurement = Measurement(measured.error, measured.cosine, flows, measured.exact)
     for statistic in stopped:
         graph = measured.lowered.graph
         stop = graph[statistic.stops[0]]
@@ -150,7 +150,7 @@ def _finding(
         rule.name,
         rule.severity,
         f"layer {where.module or '(the model itself)'}: {what}{how}; gradient error "
-        f"{measurement.error:.2g}, cosine {measurement.cosine:.3f}",
+        f"{'' if measurement.exact else 'about '}{measurement.error:.2g}, cosine {measurement.cosine:.3f}",
         location,
         symbol=where.class_name,
         module=where,

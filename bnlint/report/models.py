@@ -73,14 +73,15 @@ def _cells(row: Sequence[Finding], encoding: str) -> dict[str, str]:
     for at in (finding.location for finding in row):
         if at:
             lines.setdefault(at.path, set()).add(at.line)
+    about = "~" if measured and not measured.exact else ""
     texts = {
         "layer": (layer.module if layer else "") or "(root)",
         "class": layer.class_name if layer else "-",
         "statistic": ", ".join(_unique(finding.statistic for finding in row)) or "?",
         "stopped by": ", ".join(_unique(finding.stop for finding in row)) or "?",
         "at": ", ".join(f"{path}:{', '.join(map(str, sorted(numbers)))}" for path, numbers in lines.items()) or "?",
-        "error": _number(measured.error) if measured else "-",
-        "cosine": _number(measured.cosine) if measured else "-",
+        "error": about + _number(measured.error) if measured else "-",
+        "cosine": about + _number(measured.cosine) if measured else "-",
     }
     return {column: printable(text, encoding) for column, text in texts.items()}
 

@@ -116,6 +116,13 @@ def test_stopped_statistics_are_told_apart(case):
         assert tuple(name for name, flows in f.measurement.flows if not flows) == names
 
 
+@pytest.mark.parametrize(("kind", "exact"), [("detach", True), ("item", False)])
+def test_an_estimated_error_is_told_as_one(kind, exact):
+    finding = check_model(net(kind), batch())[0]
+    assert finding.measurement.exact is exact
+    assert ("error about" in finding.message) is not exact
+
+
 def test_a_closed_residual_branch_hides_no_stop():
     model = net("detach")
     nn.init.zeros_(model.norm.weight)

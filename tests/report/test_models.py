@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
@@ -149,3 +150,10 @@ def test_hostile_names_do_not_steer_the_terminal_and_ascii_consoles_work() -> No
 
 def test_no_findings_print_nothing() -> None:
     assert shown([]) == ""
+
+
+def test_an_estimate_is_marked_as_one() -> None:
+    exact = found("first", "mean", 3, 0.25)
+    estimated = replace(exact, measurement=Measurement(0.5, 0.75, exact=False))
+    assert "~0.5" in shown([estimated]) and "~0.75" in shown([estimated])
+    assert "~" not in shown([exact])
