@@ -132,7 +132,9 @@ class Caller(Containers):
             return Opaque("?")
         if path in {"abs", "pow"} and tensors:
             return self._operation(state, path, args, kwargs, node)
-        if path in {"float", "int", "bool"} and tensors:
+        if path in {"int", "bool"} and tensors:
+            return Opaque("?")  # in steps: there is no gradient to stop
+        if path == "float" and tensors:
             return self.stop(state, "float", tensors[0], self.locate(node), self.locate(node))
         if path in {"dict", "list", "tuple", "set", "reversed", "sorted", "iter"}:
             items = next((v for v in args if isinstance(v, (Items, Tensor))), Items())

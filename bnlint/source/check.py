@@ -16,7 +16,7 @@ from bnlint.source.edits import fix_for
 from bnlint.source.lower import Parsed, lower, parse, unplaced
 from bnlint.source.screen import may_hold_findings, screen
 from bnlint.source.suppress import suppressed
-from bnlint.source.text import SourceText, apply
+from bnlint.source.text import SourceText, apply, compatible
 
 #: how often a file is checked again after fixes that made room for others
 MAX_PASSES = 10
@@ -56,17 +56,24 @@ def check_source(source: bytes, path: str) -> list[Finding]:
     return suppressed(text.text, sorted(found.values(), key=_position))
 
 
-def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool]) -> bytes:
-    """Apply the safe fixes of the wanted findings until none is left.
+def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool], *, unsafe: bool = False) -> bytes:
+    """Apply the fixes of the wanted findings until none is left.
 
     The result parses, else the text before the offending fix comes back.
+
+    Args:
+        source: The bytes of the file.
+        path: What the findings call the file.
+        wanted: Which findings to fix.
+        unsafe: Whether to apply fixes that are not safe as well.
     """
     for _ in range(MAX_PASSES):
-        found = [f for f in check_source(source, path) if wanted(f) and f.fix is not None and f.fix.safe]
-        if not found:
+        found = (finding.fix for finding in check_source(source, path) if wanted(finding))
+        fixes = [fix for fix in found if fix is not None and (fix.safe or unsafe)]
+        if not fixes:
             break
         text = SourceText.decode(source)
-        fixed = text.encode(apply(text, [edit for f in found if f.fix for edit in f.fix.edits]))
+        fixed = text.encode(apply(text, compatible(fixes)))
         if fixed == source or isinstance(_tree(fixed, path), Finding):
             break
         source = fixed

@@ -55,13 +55,15 @@ def check_files(paths: Sequence[Path], progress: Callable[[Path], None] | None =
     return findings
 
 
-def fix_files(paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool) -> list[FixedFile]:
-    """Apply the safe fixes of the wanted findings; each file is written whole or not at all."""
+def fix_files(
+    paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool, unsafe: bool = False
+) -> list[FixedFile]:
+    """Apply the fixes of the wanted findings, `unsafe` ones if asked; each file is written whole or not at all."""
     fixed: list[FixedFile] = []
     for path in paths:
         before = read(path)
         findings = tuple(f for f in check_source(before, str(path)) if wanted(f))
-        after = fix_source(before, str(path), wanted) if findings else before
+        after = fix_source(before, str(path), wanted, unsafe=unsafe) if findings else before
         left = tuple(f for f in check_source(after, str(path)) if wanted(f)) if after != before else findings
         fixed.append(FixedFile(path, before, after, findings, left))
         if write and after != before:

@@ -282,7 +282,7 @@ def test_a_stop_before_the_statistic_moves_to_the_buffer_that_it_fed(tmp_path: P
 
 UPDATES = """\
         if self.training:
-            self.running_mean.lerp_(mean.flatten(), self.momentum)
+            mean = mean.clone(); self.running_mean.lerp_(mean.flatten(), self.momentum)
             self.running_var.lerp_(var.flatten(), self.momentum)
         return mean, var
 """
@@ -291,8 +291,8 @@ UPDATES = """\
 @pytest.mark.parametrize(
     ("number", "old", "new"),
     [
-        pytest.param(0, "torch.no_grad():", "torch.no_grad(), torch.random.fork_rng():", id="several items"),
-        pytest.param(1, "        return mean, var\n", UPDATES, id="decorated, with updates"),
+        pytest.param(0, "torch.no_grad():", "torch.no_grad() as off:", id="manager in use"),
+        pytest.param(1, "        return mean, var\n", UPDATES, id="statistic and update on one line"),
     ],
 )
 def test_where_no_fix_is_the_finding_names_none_and_repair_still_works(
