@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
 from bnlint.flow.ops import Role, role
+from bnlint.flow.purposes import REAPPLIED, Purpose
 from bnlint.flow.statistics import (
     Leaf,
     Reduced,
@@ -47,7 +48,7 @@ class Statistic:
         gradient: Whether its gradient flows in training.
         stops: The stops on its way, in flow order; the first one is the cause.
         use: The node that applies it to its own input.
-        reapplied: Whether it is also given back where it was taken out (multiplied, added): a de-normalization.
+        purpose: Why its stop is meant or does little harm, None where nothing says so.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Statistic:
     gradient: Gradient
     stops: tuple[int, ...]
     use: int
-    reapplied: bool = False
+    purpose: Purpose | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,7 @@ def _grouped(
             gradient,
             tuple(dict.fromkeys(stop for path in stopped for stop in path)),
             use,
-            reduction in reapplied,
+            REAPPLIED if reduction in reapplied else None,
         )
         known = best.get(reduction)
         if known is None or (gradient is Gradient.STOPPED and known.gradient is not Gradient.STOPPED):
