@@ -64,6 +64,10 @@ def _leaves_autograd(fact: Fact) -> bool:
     return fact.stop in {"item", "float", "tolist", "numpy", "tensor"}
 
 
+def _collective(fact: Fact) -> bool:
+    return fact.stop == "collective"
+
+
 def _unknown(_: Fact) -> bool:
     return True
 
@@ -84,6 +88,7 @@ RULES: tuple[Rule, ...] = (
     Rule("BN102", "statistic-without-grad", Severity.ERROR, BOTH, _statistic(_without_grad)),
     Rule("BN103", "statistic-of-detached-input", Severity.ERROR, BOTH, _statistic(_of_detached_input)),
     Rule("BN104", "statistic-leaves-autograd", Severity.ERROR, BOTH, _statistic(_leaves_autograd)),
+    Rule("BN105", "undifferentiable-collective", Severity.ERROR, BOTH, _statistic(_collective)),
     Rule("BN107", "unknown-stop", Severity.ERROR, ("runtime",), _statistic(_unknown)),
 )
 

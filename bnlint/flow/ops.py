@@ -102,6 +102,11 @@ STOPS: dict[str, str] = {
 #: context managers, decorators and calls that turn the recording of gradients off → the kind of stop
 GRAD_OFF: dict[str, str] = {"no_grad": "no_grad", "inference_mode": "inference_mode", "set_grad_enabled": "no_grad"}
 
+#: collectives that overwrite their tensor: autograd sees nothing of what other processes added
+COLLECTIVES = frozenset({"all_reduce", "reduce", "broadcast", "all_gather"})
+#: those of them that write what they get into a list
+GATHERING = frozenset({"all_gather"})
+
 #: operations whose result never carries a gradient
 _NOT_DIFFERENTIABLE = (
     "argmax argmin argsort eq ne gt ge lt le isnan isinf isfinite size numel dim floor_divide zeros_like ones_like "

@@ -138,6 +138,10 @@ def _grouped(
     best: dict[int, Statistic] = {}
     reductions = {reduction for reduction, _ in applied}
     centered = {origin for r in reductions if (origin := _centered_tensor(graph, sources, r)) is not None}
+    for paths in applied.values():
+        if any(graph[stop].name == "collective" for stop in paths.stopped):
+            # The way around it is that of a process without others.
+            paths.stops[:] = [path for path in paths.stops if path]
     for (reduction, _), paths in sorted(applied.items()):
         known = best.get(reduction)
         if known is None or (paths.gradient is Gradient.STOPPED and known.gradient is not Gradient.STOPPED):

@@ -110,9 +110,12 @@ def require_measured(checked: list[Checked]) -> None:
 def findings_of(checked: Checked) -> Iterator[Finding]:
     """Judge one measured layer (verdict table of the design, section 5)."""
     measured = checked.measured
-    if measured is None or not measured.wrong:
+    if measured is None:
         return
     where = ModuleLocation(checked.layer.path, type(checked.layer.module).__name__)
+    if not measured.wrong:
+        yield from _exchanged(measured, where)
+        return
     statistics = [s for site in measured.sites for s in site.statistics]
     stopped = [s for s in statistics if measured.stopped(s)]
     flows = tuple((s.name, s not in stopped) for s in statistics)
@@ -133,25 +136,39 @@ def findings_of(checked: Checked) -> Iterator[Finding]:
             yield _finding(rule, fact, where, measurement)
 
 
+def _exchanged(measured: Measured, where: ModuleLocation) -> Iterator[Finding]:
+    """Report what only structure can tell: one process does not see what others add to its statistics."""
+    graph = measured.lowered.graph
+    for statistic in (statistic for site in measured.sites for statistic in site.statistics):
+        if statistic.gradient is Gradient.STOPPED and graph[statistic.stops[0]].name == "collective":
+            fact = Fact(statistic.name, statistic.gradient, "collective", purpose=statistic.purpose)
+            rule = judge(fact, "runtime")
+            if rule is not None:
+                location, marks = _stop_location(measured, statistic), _marks(measured, statistic)
+                yield _finding(rule, fact, where, None, location=location, marks=marks)
+
+
 def _finding(
     rule: Rule,
     fact: Fact,
     where: ModuleLocation,
-    measurement: Measurement,
+    measurement: Measurement | None,
     *,
     location: SourceLocation | None = None,
     marks: tuple[Mark, ...] = (),
 ) -> Finding:
     name = PLAIN.get(fact.statistic or "", fact.statistic)
-    what = f"no gradient flows through the {name}" if name else "its gradient is wrong, stopped unseen"
-    how = f" ({fact.stop})" if fact.stop else ""
+    if measurement is None:
+        told = f"the {name} is exchanged between processes in place; the error cannot be measured in one process"
+    else:
+        about = "" if measurement.exact else "about "
+        told = f"{_what(fact, name)}; gradient error {about}{measurement.error:.2g}, cosine {measurement.cosine:.3f}"
     why = f" ({fact.purpose.reason})" if fact.purpose else ""
     return Finding(
         rule.code,
         rule.name,
         severity(rule, fact),
-        f"layer {where.module or '(the model itself)'}: {what}{how}; gradient error "
-        f"{'' if measurement.exact else 'about '}{measurement.error:.2g}, cosine {measurement.cosine:.3f}{why}",
+        f"layer {where.module or '(the model itself)'}: {told}{why}",
         location,
         symbol=where.class_name,
         module=where,
@@ -160,6 +177,11 @@ def _finding(
         marks=marks,
         measurement=measurement,
     )
+
+
+def _what(fact: Fact, name: str | None) -> str:
+    what = f"no gradient flows through the {name}" if name else "its gradient is wrong, stopped unseen"
+    return f"{what} ({fact.stop})" if fact.stop else what
 
 
 def _plain(statistic: Statistic) -> str:

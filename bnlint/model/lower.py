@@ -12,8 +12,10 @@ from torch import Tensor, fx
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Origin
-from bnlint.flow.ops import JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import COLLECTIVES, GATHERING, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.model.replay import set_item, written
+
+_COLLECTIVES_HOME = "torch.distributed.distributed_c10d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,9 @@ class _Lowering:
             self.bind(node, Kind.OP, "opaque", self.operands((node.args, node.kwargs)), live=node.meta.get("live"))
         elif node.meta.get("alias"):
             self.bind(node, Kind.STOP, "alias", self.operands(node.args)[:1], live=False)
+        elif name in COLLECTIVES and getattr(node.target, "__module__", "") == _COLLECTIVES_HOME:
+            operands = self.operands(node.args[-1:] if name in GATHERING else (node.args, node.kwargs))
+            self.bind(node, Kind.STOP, "collective", operands[:1], live=False)
         elif name in STOPS and (node.target is not getattr or name == "data"):
             self._stop(node, STOPS[name])
         else:

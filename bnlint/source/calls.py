@@ -7,7 +7,7 @@ import libcst as cst
 from bnlint.flow.graph import Kind, Mode
 from bnlint.flow.ops import GRAD_OFF, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.source.classes import last_name
-from bnlint.source.containers import Containers
+from bnlint.source.collectives import Collectives, in_place
 from bnlint.source.record import PARTS
 from bnlint.source.values import (
     Class,
@@ -32,7 +32,7 @@ _TENSOR_PACKAGES = ("torch.", "numpy.", "einops.")
 _SILENT_BUILTINS = frozenset({"isinstance", "len", "print", "hasattr", "type", "range", "id", "repr", "str", "super"})
 
 
-class Caller(Containers):
+class Caller(Collectives):
     """Interprets calls."""
 
     def call(self, state: State, node: cst.Call) -> Value:
@@ -143,6 +143,9 @@ class Caller(Containers):
         tensors = [value for value in [*args, *kwargs.values()] if isinstance(value, Tensor)]
         if name == "set_grad_enabled":
             self._switch_grad(state, args, node)
+            return Opaque("?")
+        if in_place(path):
+            self.collective(state, name, node)
             return Opaque("?")
         if path in {"abs", "pow"} and tensors:
             return self._operation(state, path, args, kwargs, node)

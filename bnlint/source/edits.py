@@ -7,6 +7,7 @@ from bnlint.finding import Edit, Fix, SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.sites import Statistic
 from bnlint.source.blocks import Region, unwrapped
+from bnlint.source.differentiable import differentiable
 from bnlint.source.inplace import Way, way
 from bnlint.source.lower import Parsed
 from bnlint.source.numbers import Numbers, makes_number, untyped
@@ -20,17 +21,26 @@ def fix_for(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Stati
 
     A stop that also kept a running statistic out of the graph moves to that statistic's update. Regions without
     gradients go first; what else stops inside them is another finding then, with a fix of its own.
+    So is a collective behind another stop: its fix is not safe, for the backward pass then waits for other processes.
     """
-    stops = [index for index in statistic.stops if graph[index].name in _REGIONS] or list(statistic.stops)
+    exchanged = graph[statistic.stops[0]].name == "collective"
+    stops = [index for index in statistic.stops if graph[index].name in _REGIONS]
+    stops = stops or [index for index in statistic.stops if exchanged or graph[index].name != "collective"]
     edits: list[Edit] = []
     for index in stops:
         made = _without(text, parsed, graph, statistic, index)
         if made is None:
             return None
         edits += made
-    edits += State(text, parsed, graph, stops, statistic.use).edits()
+    state = State(text, parsed, graph, stops, statistic.use)
+    edits += state.edits()
+    places = [graph[index].origin.location for index in stops]
+    if exchanged and any(place is not None and state.protected(place) for place in places):
+        return None
     kinds = " and ".join(dict.fromkeys(_SPELLED.get(graph[i].name, graph[i].name) for i in stops))
-    return Fix(f"remove {kinds} from the {PLAIN.get(statistic.name, statistic.name)}", True, tuple(sorted(set(edits))))
+    name = PLAIN.get(statistic.name, statistic.name)
+    message = f"exchange the {name} by a differentiable collective" if exchanged else f"remove {kinds} from the {name}"
+    return Fix(message, not exchanged, tuple(sorted(set(edits))))
 
 
 _REGIONS = frozenset({"no_grad", "inference_mode"})
@@ -50,6 +60,8 @@ _SPELLED = {
 def _without(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Statistic, index: int) -> list[Edit] | None:
     stop, how = graph[index], way(text, parsed, graph, statistic, index)
     location, region = stop.origin.location, stop.origin.region
+    if stop.name == "collective":  # what it gives back is a new tensor
+        return None if location is None else differentiable(text, parsed, location)
     if how is Way.NONE:
         return None
     match stop.name:

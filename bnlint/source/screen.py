@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bnlint.flow.ops import GRAD_OFF, PAIRS, REDUCTIONS, STOPS
+from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, REDUCTIONS, STOPS
 from bnlint.source.text import SourceText
 
 _STATISTICS = REDUCTIONS | frozenset(PAIRS)
-_STOPS = frozenset(STOPS) | frozenset(GRAD_OFF)
+_STOPS = frozenset(STOPS) | frozenset(GRAD_OFF) | COLLECTIVES
 #: functions that stop a gradient by their call alone; as methods or annotations the names mean something else
 _CONVERSIONS = frozenset({"float", "int", "bool"})
 #: what calling an object of a class runs; a constructor is not followed

@@ -98,9 +98,9 @@ class State:
         node = self.graph[store]
         if node.attributes.get("recorded") or node.origin.location is None:
             return bool(node.attributes.get("recorded"))
-        return bool(self.regions) and not self._protected(node.origin.location)
+        return bool(self.regions) and not self.protected(node.origin.location)
 
-    def _protected(self, place: SourceLocation) -> bool:
+    def protected(self, place: SourceLocation) -> bool:
         """Whether the text around a place turns gradients off."""
         for node in nodes(self.parsed.module):
             if not isinstance(node, (cst.With, cst.FunctionDef)) or not at(place, self.parsed.locate(node.body)):

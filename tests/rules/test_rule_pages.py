@@ -30,7 +30,18 @@ BAD_LAYERS = [bad for bad in BAD if "runtime" in bad.page.engines]
 REFUSED = {("BN104", 0): "over dimensions [0, 1, 2, 3]", ("BN107", 0): ""}
 WITH_AND_WITHOUT_INPUT = pytest.mark.parametrize("inputs", [(), (batch().float(),)], ids=["alone", "on a batch"])
 
-pytestmark = pytest.mark.filterwarnings("ignore:To copy construct from a tensor", "ignore:Converting a tensor")
+#: reported by structure: one process cannot measure what others add (`test_collectives.py` does, with two)
+STRUCTURAL = {"BN105"}
+
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:To copy construct from a tensor",
+        "ignore:Converting a tensor",
+        "ignore:torch.distributed.nn.functional.all_reduce is deprecated",
+        "ignore:c10d::allreduce_",
+    ),
+    pytest.mark.usefixtures("one_process"),
+]
 
 
 def marked(findings: list[Finding]) -> set[tuple[int, str]]:
@@ -55,6 +66,10 @@ def statistics(layer: nn.Module) -> dict[str, Tensor]:
 
 
 def has_a_fix(bad: Example) -> bool:
+    return section_of(bad.page, "Fix safety").strip().startswith(("Safe:", "Unsafe:"))
+
+
+def has_a_safe_fix(bad: Example) -> bool:
     return section_of(bad.page, "Fix safety").strip().startswith("Safe:")
 
 
@@ -108,6 +123,7 @@ def test_static_check_reports_exactly_the_marked_lines(bad: Example) -> None:
     findings = check_source(bad.code.encode(), "page.py")
     assert marked(findings) == bad.marks
     assert all((finding.fix is not None) == has_a_fix(bad) for finding in findings)
+    assert all(finding.fix is None or finding.fix.safe == has_a_safe_fix(bad) for finding in findings)
 
 
 @pytest.mark.parametrize("bad", BAD_LAYERS, ids=str)
@@ -123,6 +139,9 @@ def test_runtime_check_reports_the_same_with_a_wrong_gradient(
         seen_in_source = check_source(bad.code.encode(), "page.py")
         assert {finding.statistic for finding in findings} == {finding.statistic for finding in seen_in_source}
     for finding in findings:
+        if bad.page.code in STRUCTURAL:
+            assert finding.measurement is None and "cannot be measured" in finding.message
+            continue
         assert finding.measurement is not None
         assert finding.measurement.error > 1e-2
         assert finding.measurement.cosine < 0.9999
@@ -130,9 +149,12 @@ def test_runtime_check_reports_the_same_with_a_wrong_gradient(
 
 @pytest.mark.parametrize("bad", BAD, ids=str)
 def test_fix_makes_the_fixed_block_or_nothing(bad: Example) -> None:
-    fixed = fix_source(bad.code.encode(), "page.py", lambda finding: True).decode()
+    safe = fix_source(bad.code.encode(), "page.py", lambda finding: True).decode()
+    fixed = fix_source(bad.code.encode(), "page.py", lambda finding: True, unsafe=True).decode()
 
+    assert safe == (bad.fixed if has_a_safe_fix(bad) else bad.code)
     assert fixed == (bad.fixed if has_a_fix(bad) else bad.code)
+    assert fix_source(fixed.encode(), "page.py", lambda finding: True, unsafe=True).decode() == fixed
 
 
 @pytest.mark.parametrize("bad", BAD_LAYERS, ids=str)
@@ -143,7 +165,7 @@ def test_fixed_block_differs_from_the_bad_one_in_gradients_alone(bad: Example, t
     torch.testing.assert_close(after(x), before(x), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(dict(after.named_buffers()), dict(before.named_buffers()), rtol=1e-12, atol=1e-12)
     assert not any(buffer.requires_grad for buffer in after.buffers())
-    assert distance(input_gradient(before, x), input_gradient(after, x)) > 1e-2
+    assert (distance(input_gradient(before, x), input_gradient(after, x)) > 1e-2) == (bad.page.code not in STRUCTURAL)
     torch.testing.assert_close(after.eval()(x), before.eval()(x), rtol=1e-12, atol=1e-12)
 
 
@@ -155,6 +177,9 @@ def test_repair_is_certified_and_right_or_refused_as_the_page_says(
     layer, before = (layer_of(bad.code, tmp_path) for _ in range(2))
     parameters, kind = dict(layer.named_parameters()), type(layer)
 
+    if bad.page.code in STRUCTURAL:
+        assert repair(layer, *inputs) == []
+        return
     (certificate,) = repair(layer, *inputs)
 
     assert all(now is parameters[name] for name, now in layer.named_parameters())
@@ -203,7 +228,7 @@ def test_right_gradients_agree_with_finite_differences(right: Example, tmp_path:
 
 
 def test_finite_differences_tell_bad_gradients(tmp_path: Path) -> None:
-    for bad in BAD_LAYERS:
+    for bad in (bad for bad in BAD_LAYERS if bad.page.code not in STRUCTURAL):
         layer, x = layer_of(bad.code, tmp_path).double(), batch(3, CHANNELS, 2, 2).requires_grad_()
         assert not torch.autograd.gradcheck(layer, x, fast_mode=False, raise_exception=False), bad
 
