@@ -490,6 +490,11 @@ NO_FIX = {
         return x - statistics(x)
     """,
     "number in a dict": 'stats = {"mean": x.mean().item()}\nreturn x - stats["mean"]',
+    "number that goes a way of its own to the use": """
+        m = x.mean().item()
+        y = self.weight * m
+        return x - [m][0] + y
+    """,
     "comment inside the call": "return x / float(  # a number\n    x.std()\n)",
     "type of an imported function": """
         from torch import tensor
