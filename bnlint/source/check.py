@@ -7,70 +7,129 @@ import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import libcst as cst
 
 from bnlint.catalog import BY_CODE, PLAIN, Fact, Rule, judge, severity
 from bnlint.finding import Finding, Mark, Severity, SourceLocation
-from bnlint.flow.graph import FlowGraph
+from bnlint.flow.graph import FlowGraph, Kind
 from bnlint.flow.purposes import COMMENTED, Purpose
 from bnlint.flow.sites import Site, Statistic, attributes_given, find_sites
 from bnlint.flow.traits import Trait
 from bnlint.source.edits import fix_for
 from bnlint.source.intent import never_trained, said_to_be_meant
-from bnlint.source.lower import NOWHERE, Parsed, lower, parse, unplaced
+from bnlint.source.lower import NOWHERE, Lowered, Parsed, lower, parse, unplaced
+from bnlint.source.outline import outline
+from bnlint.source.project import Project, absolute
 from bnlint.source.screen import may_hold_findings, screen
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply
+from bnlint.source.view import View
 
 #: how often a file is checked again after fixes that made room for others
 MAX_PASSES = 10
 
 
-def check_source(source: bytes, path: str) -> list[Finding]:
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found, and the functions whose flow it lost."""
+
+    findings: tuple[Finding, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+def check_source(source: bytes, path: str, project: Project | None = None) -> list[Finding]:
     """Check one file.
 
     Args:
         source: The bytes of the file.
         path: What the findings call the file.
+        project: The files around it; without, each import leads out of what is seen.
 
     Returns:
-        The findings in source order, without those that a comment suppresses.
+        The findings in source order, without those that a comment suppresses; those in other files come last.
     """
+    return list(inspect_source(source, path, project).findings)
+
+
+def inspect_source(source: bytes, path: str, project: Project | None = None) -> Checked:
+    """Check one file as `check_source` does, and say which functions could not be followed."""
     tree = _tree(source, path)
     if isinstance(tree, Finding):
-        return [tree]
-    if not may_hold_findings(source):
-        return []
-    text = SourceText.decode(source)
-    screened = screen(text, tree)
+        return Checked((tree,))
+    if project is None:
+        return _inspected(source, path, tree, None) if may_hold_findings(source) else Checked()
+    with project.checking(absolute(Path(path))):
+        return _inspected(source, path, tree, project)
+
+
+def _inspected(source: bytes, path: str, tree: ast.Module, project: Project | None) -> Checked:
+    text, sketch, file = SourceText.decode(source), outline(tree), absolute(Path(path))
+    around = () if project is None else (project.imported(file, sketch), project.inherited(file, sketch))
+    screened = screen(text, sketch, *around)
     if not screened.wanted:
-        return []
+        return Checked()
     try:
         parsed = parse(screened.text, path)
     except cst.ParserSyntaxError as error:
-        return [_broken(path, error.message, error.raw_line, error.raw_column + 1)]
-    if not any(_reported(text, find_sites(graph), graph) for _, graph in lower(unplaced(parsed), screened.wanted)):
-        return []
-    given_back = functools.cache(functools.partial(_given_back, parsed))
-    found = {
-        (finding.code, finding.location, finding.statistic): finding
-        for symbol, graph in lower(parsed, screened.wanted)
-        for reported in _reported(
-            text, find_sites(graph, given_back(symbol.rpartition(".")[0]) if graph.kept else ()), graph
-        )
-        if (finding := _finding(text, parsed, graph, reported)) is not None
-    }
-    return suppressed(text.text, sorted(found.values(), key=_position))
+        return Checked((_broken(path, error.message, error.raw_line, error.raw_column + 1),))
+    view = View(project or Project(), file, sketch, screened.elsewhere)
+    # To place nodes takes longer than to parse: that is done only for a file which holds a finding.
+    facts, lost = _followed(text, lower(unplaced(parsed), screened.wanted, view.unplaced))
+    if not facts:
+        return Checked((), lost)
+
+    @functools.cache
+    def given_back(owner: str) -> frozenset[str]:
+        return _given_back(lower(unplaced(parsed), None, view.unplaced), owner)
+
+    facts, lost = _followed(text, lower(parsed, screened.wanted, view.placed), given_back)
+    findings = [_finding(text, parsed, graph, reported) for graph, reported in facts]
+    found = {(f.code, f.location, f.statistic): f for f in findings if f is not None}
+    return Checked(tuple(_unsuppressed(text, path, project, sorted(found.values(), key=_position))), lost)
 
 
-def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool]) -> bytes:
+def _followed(
+    text: SourceText, functions: Iterable[Lowered], given_back: Callable[[str], frozenset[str]] | None = None
+) -> tuple[list[tuple[FlowGraph, _Reported]], tuple[str, ...]]:
+    """Return what rules report of functions, and the functions whose flow was lost.
+
+    Without `given_back`, which tells what other methods of a class give back, the first that is reported will do.
+    """
+    facts: list[tuple[FlowGraph, _Reported]] = []
+    lost: list[str] = []
+    for function in functions:
+        if function.graph is None:
+            lost.append(function.symbol)
+            continue
+        given = given_back(function.symbol.rpartition(".")[0]) if given_back and function.graph.kept else ()
+        sites = find_sites(function.graph, given)
+        facts += [(function.graph, reported) for reported in _reported(text, sites, function.graph)]
+        if facts and given_back is None:
+            break
+    return facts, tuple(lost)
+
+
+def _unsuppressed(text: SourceText, path: str, project: Project | None, findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings that no comment suppresses: a comment holds in the file of the stop."""
+    own = [finding for finding in findings if finding.location is None or finding.location.path == path]
+    kept = suppressed(text.text, own)
+    others = {f.location.path: None for f in findings if f.location is not None and f.location.path != path}
+    for other in others:
+        read = project.read(absolute(Path(other))) if project is not None else None
+        there = [finding for finding in findings if finding.location is not None and finding.location.path == other]
+        kept += suppressed(read.text.text, there) if read is not None else there
+    return kept
+
+
+def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool], project: Project | None = None) -> bytes:
     """Apply the safe fixes of the wanted findings until none is left.
 
     The result parses, else the text before the offending fix comes back.
     """
     for _ in range(MAX_PASSES):
-        found = [f for f in check_source(source, path) if wanted(f) and f.fix is not None and f.fix.safe]
+        found = [f for f in check_source(source, path, project) if wanted(f) and f.fix is not None and f.fix.safe]
         if not found:
             break
         text = SourceText.decode(source)
@@ -110,10 +169,10 @@ class _Reported:
     statistic: Statistic | None = None
 
 
-def _given_back(parsed: Parsed, owner: str) -> frozenset[str]:
+def _given_back(functions: Iterable[Lowered], owner: str) -> frozenset[str]:
     """Name the attributes that a method of a class gives back to a tensor: what it took out with them."""
-    graphs = (graph for name, graph in lower(unplaced(parsed)) if name.startswith(f"{owner}."))
-    return frozenset(name for graph in graphs for name in attributes_given(graph))
+    graphs = (function.graph for function in functions if function.symbol.startswith(f"{owner}."))
+    return frozenset(name for graph in graphs if graph is not None for name in attributes_given(graph))
 
 
 def _reported(text: SourceText, sites: Sequence[Site], graph: FlowGraph) -> list[_Reported]:
@@ -161,11 +220,19 @@ def _finding(text: SourceText, parsed: Parsed, graph: FlowGraph, reported: _Repo
                 statistic=statistic.name,
                 stop=node.name,
                 marks=_marks(graph, _places(graph, statistic)),
-                # What is meant is not to be mended.
-                fix=None if about.severity is Severity.NOTE else fix_for(text, parsed, graph, statistic),
+                # What is meant is not to be mended; another file is mended when it is checked itself.
+                fix=fix_for(text, parsed, graph, statistic)
+                if about.severity is not Severity.NOTE and _within(graph, parsed.path)
+                else None,
             )
         case _:
             return None
+
+
+def _within(graph: FlowGraph, path: str) -> bool:
+    """Whether all that a fix may change stands in one file."""
+    places = (node.origin.location for node in graph if node.kind in {Kind.STOP, Kind.STORE})
+    return all(where is None or where.path == path for where in places)
 
 
 _HOW = {
