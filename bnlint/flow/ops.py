@@ -56,7 +56,9 @@ _SHAPE = (
 )
 
 #: shape operations that keep the layout: the same values at the same places
-CASTS = frozenset("clone contiguous to float double half bfloat16 type type_as cpu cuda alias requires_grad_".split())
+CASTS = frozenset(
+    {"clone", "contiguous", "to", "float", "double", "half", "bfloat16", "type", "type_as", "cpu", "cuda", "alias"}
+)
 
 #: every spelling of a reduction
 REDUCTIONS = frozenset(alias for aliases in _REDUCTIONS.values() for alias in aliases.split())
