@@ -5,9 +5,10 @@ from __future__ import annotations
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.ops import GRAD_OFF, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import CASTS, GRAD_OFF, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.source.containers import Containers
 from bnlint.source.record import PARTS
+from bnlint.source.reductions import reduction_attributes
 from bnlint.source.values import Class, Function, GradOff, Instance, Items, Literal, Name, Opaque, State, Tensor, Value
 
 _SEVERAL = frozenset({"max", "min", "topk", "sort", "kthvalue", "mode", "aminmax", "cummax", "cummin"})
@@ -221,7 +222,12 @@ class Caller(Containers):
             result = self._unknown(state, [*args, *kwargs.values()], node, plain)
             several = name in PARTS or (name in _SEVERAL and len(args) > 1)
             return Items(each=result) if several and isinstance(result, Tensor) else result
-        return self.add(state, plain, [index], location, {"over": _over(node, len(args) + len(kwargs))})
+        attributes: dict[str, object] = {"over": _over(node, len(args) + len(kwargs))}
+        if role(plain) is Role.REDUCTION:
+            attributes |= reduction_attributes(plain, args, kwargs)
+        elif name in CASTS:
+            attributes["cast"] = name
+        return self.add(state, plain, [index], location, attributes)
 
     def _batch_norm(self, state: State, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
         names = ["input", "running_mean", "running_var", "weight", "bias", "training"]

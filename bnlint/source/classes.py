@@ -30,8 +30,10 @@ def describe(node: cst.ClassDef, known: Mapping[str, Class]) -> Class:
     parameters: set[str] = set()
     buffers: set[str] = set()
     literals: dict[str, object] = {}
+    bases: set[str] = set()
     for argument in node.bases:
         name = last_name(argument.value)
+        bases |= {name} | (known[name].bases if name in known else set())
         if name in known:
             base = base or known[name]
         elif name.endswith("Norm") or "BatchNorm" in name or "InstanceNorm" in name:
@@ -56,7 +58,15 @@ def describe(node: cst.ClassDef, known: Mapping[str, Class]) -> Class:
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
                 _literal(name, value, literals)
     return Class(
-        node.name.value, methods, frozenset(parameters), frozenset(buffers), literals, tuple(fields), base, members
+        node.name.value,
+        methods,
+        frozenset(parameters),
+        frozenset(buffers),
+        literals,
+        tuple(fields),
+        base,
+        members,
+        frozenset(bases) - {""},
     )
 
 

@@ -11,7 +11,7 @@ import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 from bnlint.finding import SourceLocation
-from bnlint.flow.graph import FlowGraph
+from bnlint.flow.graph import FlowGraph, Owner
 from bnlint.source.calls import grad_switch
 from bnlint.source.classes import collect_classes
 from bnlint.source.interpret import Interpreter
@@ -77,7 +77,7 @@ def lower(parsed: Parsed, wanted: Collection[str] | None = None) -> Iterator[tup
     for symbol, function in _entries(parsed.module, functions, classes):
         if wanted is not None and symbol.rpartition(".")[2] not in wanted:
             continue
-        graph = FlowGraph()
+        graph = FlowGraph(_owner(symbol, function.owner))
         interpreter = Interpreter(graph, names, parsed.locate, symbol)
         if _inference_only(interpreter, function):
             continue
@@ -114,6 +114,11 @@ def _entries(
             names = cls.methods if cls.base is not None and own else own
             for name in sorted(set(names) - {"__init__"}):
                 yield f"{cls.name}.{name}", Function(cls.methods[name], {}, cls, Instance(cls))
+
+
+def _owner(symbol: str, cls: Class | None) -> Owner | None:
+    method = symbol.rpartition(".")[2]
+    return None if cls is None else Owner(cls.name, method, cls.bases, cls.parameters, cls.buffers)
 
 
 def _inference_only(interpreter: Interpreter, function: Function) -> bool:

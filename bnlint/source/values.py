@@ -70,7 +70,8 @@ class Function:
 class Class:
     """A class of this file: its methods (bases of this file included) and what its text says of its attributes.
 
-    `members` names the class that an attribute is an object of, "" where the text makes it several things.
+    `members` names the class that an attribute is an object of, "" where the text makes it several things; `bases` are
+    the last names of its base classes, and of theirs as far as this file tells.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Class:
     fields: tuple[str, ...] = ()
     base: Class | None = None
     members: Mapping[str, str] = field(default_factory=dict)
+    bases: frozenset[str] = frozenset()
 
 
 @dataclass(eq=False, slots=True)
