@@ -107,17 +107,29 @@ class Caller(Containers):
         kwargs: dict[str, Value],
     ) -> Value:
         buffer = self.state_of(state, tensor)
+        assert isinstance(node.func, cst.Attribute)
         if buffer is not None:
+            name = node.func.attr.value.rstrip("_")
+            content = self.updated(buffer, tensor, name, self._operands(state, args, kwargs), state.mode)
+            around = self.left_autograd(tensor)
             for argument, value in zip(node.args, [*args, *kwargs.values()], strict=False):
                 if isinstance(value, Tensor):
-                    self.store(state, buffer, value, self.locate(argument.value))
+                    self.store(state, buffer, value, self.locate(argument.value), content, around=around)
             return tensor
-        assert isinstance(node.func, cst.Attribute)
         copies = node.func.attr.value == "copy_"
         name = "clone" if copies else node.func.attr.value
         result = self._operation(state, name, args if copies else [tensor, *args], kwargs, node)
         self._rebind(state, node.func.value, result, node)
         return result
+
+    def _operands(self, state: State, args: list[Value], kwargs: dict[str, Value]) -> list[int]:
+        """Return the operands of an update in place, a factor `alpha` multiplied in."""
+        given = [*args, *(kwargs[key] for key in ("other", "end", "weight", "value") if key in kwargs)]
+        operands = [o for v in given if (o := self.operand(state, v)) is not None]
+        alpha = self.operand(state, kwargs["alpha"]) if "alpha" in kwargs else None
+        if alpha is not None and operands:
+            operands[-1] = self.graph.add(Kind.OP, "mul", [alpha, operands[-1]], mode=state.mode)
+        return operands
 
     def _rebind(self, state: State, target: cst.BaseExpression, value: Value, node: cst.Call) -> None:
         if isinstance(target, (cst.Name, cst.Attribute)):
@@ -156,7 +168,7 @@ class Caller(Containers):
                 if tensors
                 else Opaque("?")
             )
-        if path.startswith("numpy.") and not any(self._left_autograd(v) for v in tensors):
+        if path.startswith("numpy.") and not any(self.left_autograd(v) for v in tensors):
             return Opaque("?")  # numpy refuses tensors that carry a gradient: these are arrays
         if path.startswith("math.") and tensors:
             return self.stop(state, "float", tensors[0], self.locate(node), self.locate(node))
@@ -164,7 +176,8 @@ class Caller(Containers):
             return self._operation(state, name, args, kwargs, node)
         return self._unknown(state, [*args, *kwargs.values()], node)
 
-    def _left_autograd(self, tensor: Tensor) -> bool:
+    def left_autograd(self, tensor: Tensor) -> bool:
+        """Whether a tensor is behind a stop."""
         node = self.graph[tensor.node]
         while node.kind is not Kind.STOP and node.args:
             node = self.graph[node.args[0]]

@@ -12,6 +12,7 @@ import libcst as cst
 from bnlint.catalog import BY_CODE, PLAIN, Fact, Rule, judge, severity
 from bnlint.finding import Finding, Mark, SourceLocation
 from bnlint.flow.graph import FlowGraph
+from bnlint.flow.judged import traits
 from bnlint.flow.purposes import Purpose
 from bnlint.flow.sites import Statistic, find_sites
 from bnlint.flow.traits import Trait
@@ -20,6 +21,7 @@ from bnlint.source.lower import Parsed, lower, parse, unplaced
 from bnlint.source.screen import may_hold_findings, screen
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply
+from bnlint.source.updates import fix_of
 
 #: how often a file is checked again after fixes that made room for others
 MAX_PASSES = 10
@@ -111,6 +113,7 @@ def _reported(text: SourceText, graph: FlowGraph) -> list[_Reported]:
     facts: list[tuple[Fact | Trait, Statistic | None]] = [
         (_fact(graph, statistic), statistic) for site in sites for statistic in site.statistics if statistic.stops
     ]
+    facts += [(trait, None) for trait in traits(graph, sites)]
     return [
         _Reported(rule, fact, statistic)
         for fact, statistic in facts
@@ -134,7 +137,8 @@ def _finding(text: SourceText, parsed: Parsed, graph: FlowGraph, reported: _Repo
     about = Finding(rule.code, rule.name, severity(rule, fact), "", node.origin.location, node.origin.symbol)
     match fact:
         case Trait(message=message, marks=marks):
-            return replace(about, message=message, statistic=fact.subject, marks=_marks(graph, marks))
+            shown = _marks(graph, marks)
+            return replace(about, message=message, statistic=fact.subject, marks=shown, fix=fix_of(text, graph, fact))
         case Fact() if statistic is not None:
             return replace(
                 about,

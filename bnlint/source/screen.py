@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bnlint.flow.ops import GRAD_OFF, PAIRS, REDUCTIONS, STOPS
+from bnlint.source.names import RUNNING
 from bnlint.source.text import SourceText
 
 _STATISTICS = REDUCTIONS | frozenset(PAIRS)
@@ -24,6 +25,8 @@ def _mentions(names: frozenset[str]) -> re.Pattern[bytes]:
 
 
 _STATISTIC_BYTES, _STOP_BYTES = _mentions(_STATISTICS), _mentions(_STOPS | _CONVERSIONS)
+#: running statistics: by their usual names, and by how a layer makes them
+_STATE_BYTES = re.compile(rb"\b(running|moving|ema)_|register_buffer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +49,22 @@ class _Unit:
     names: frozenset[str]
     statistic: bool
     stop: bool
+    state: bool
 
 
 def may_hold_findings(source: bytes) -> bool:
-    """Whether the bytes of a file mention both a statistic and a stop."""
-    return bool(_STATISTIC_BYTES.search(source) and _STOP_BYTES.search(source))
+    """Whether the bytes of a file mention a statistic, and a stop or running statistics."""
+    return bool(_STATISTIC_BYTES.search(source) and (_STOP_BYTES.search(source) or _STATE_BYTES.search(source)))
 
 
 def screen(text: SourceText, tree: ast.Module) -> Screened:
-    """Find the functions whose flow may join a statistic and a stop.
+    """Find the functions whose flow may join a statistic and a stop, or a statistic and running statistics.
 
     A function counts with everything of the same file that it can reach by name, methods by the name alone, so that
     nothing is lost.
     """
-    bound = _imported(tree)
-    units = [unit for node in tree.body for unit in _units(node, bound)]
+    bound, buffers = _imported(tree), _buffers(tree)
+    units = [unit for node in tree.body for unit in _units(node, bound, buffers)]
     defining: dict[str, list[_Unit]] = defaultdict(list)
     for unit in units:
         defining[unit.name or unit.top].append(unit)
@@ -72,7 +76,7 @@ def screen(text: SourceText, tree: ast.Module) -> Screened:
     needed: set[str] = set()
     for unit in units:
         reached = _reached(unit, defining)
-        if any(each.statistic for each in reached) and any(each.stop for each in reached):
+        if any(each.statistic for each in reached) and any(each.stop or each.state for each in reached):
             wanted.add(unit.name or unit.top)
             needed |= {each.top for each in reached}
     return Screened(frozenset(wanted), _blanked(text, tree, needed) if wanted else "")
@@ -91,6 +95,17 @@ def _members(tree: ast.Module) -> set[tuple[str, str]]:
     return found
 
 
+def _buffers(tree: ast.Module) -> frozenset[str]:
+    """Return the names that buffers are registered by."""
+    return frozenset(
+        name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "register_buffer"
+        for name in (argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant))
+        if isinstance(name, str)
+    )
+
+
 def _imported(tree: ast.Module) -> dict[str, str]:
     """Return what names imported one by one (`from torch import mean as average`) stand for."""
     bound: dict[str, str] = {}
@@ -102,23 +117,23 @@ def _imported(tree: ast.Module) -> dict[str, str]:
     return bound
 
 
-def _units(node: ast.stmt, bound: dict[str, str]) -> Iterator[_Unit]:
+def _units(node: ast.stmt, bound: dict[str, str], buffers: frozenset[str]) -> Iterator[_Unit]:
     match node:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-            yield _unit(name, name, [node], bound)
+            yield _unit(name, name, [node], bound, buffers)
         case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict() | ast.Lambda()):  # a table of functions
-            yield _unit(name, name, [node], bound)
+            yield _unit(name, name, [node], bound, buffers)
         case ast.ClassDef(name=name):
             methods = [item for item in node.body if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))]
             rest = [*node.bases, *node.decorator_list, *(item for item in node.body if item not in methods)]
-            yield _unit(name, "", rest, bound)
+            yield _unit(name, "", rest, bound, buffers)
             for method in methods:
                 if method.name != "__init__":
                     # A class's bases lend it methods, so they belong to each of its own.
-                    yield _unit(name, method.name, [method, *node.bases], bound)
+                    yield _unit(name, method.name, [method, *node.bases], bound, buffers)
 
 
-def _unit(top: str, name: str, nodes: list[ast.AST], bound: dict[str, str]) -> _Unit:
+def _unit(top: str, name: str, nodes: list[ast.AST], bound: dict[str, str], buffers: frozenset[str]) -> _Unit:
     names: set[str] = set()
     operations: set[str] = set()
     stop = False
@@ -135,7 +150,8 @@ def _unit(top: str, name: str, nodes: list[ast.AST], bound: dict[str, str]) -> _
                 case ast.Call(func=ast.Name(id=used)) if used in _CONVERSIONS:
                     stop = True
     statistic, stop = not _STATISTICS.isdisjoint(operations), stop or not _STOPS.isdisjoint(operations)
-    return _Unit(top, name, frozenset(names), statistic, stop)
+    state = not buffers.isdisjoint(names) or any(RUNNING.match(used) for used in names)
+    return _Unit(top, name, frozenset(names), statistic, stop, state)
 
 
 def _reached(unit: _Unit, defining: dict[str, list[_Unit]]) -> set[_Unit]:
