@@ -89,6 +89,11 @@ RULES: tuple[Rule, ...] = (
     Rule("BN104", "statistic-leaves-autograd", Severity.ERROR, BOTH, _statistic(_leaves_autograd)),
     Rule("BN107", "unknown-stop", Severity.ERROR, ("runtime",), _statistic(_unknown)),
     Rule("BN201", "running-statistic-keeps-graph", Severity.ERROR, ("static",), _trait(Kind.KEEPS_GRAPH)),
+    Rule("BN301", "unbiased-variance-normalizes", Severity.NOTE, ("static",), _trait(Kind.UNBIASED)),
+    Rule("BN302", "eps-outside-root", Severity.WARNING, ("static",), _trait(Kind.EPS)),
+    Rule("BN303", "wrong-reduction-axes", Severity.ERROR, ("static",), _trait(Kind.AXES)),
+    Rule("BN304", "cancelling-variance", Severity.NOTE, ("static",), _trait(Kind.CANCELLING)),
+    Rule("BN401", "lossy-conversion", Severity.WARNING, ("static",), _never),
 )
 
 BY_CODE: dict[str, Rule] = {rule.code: rule for rule in RULES}

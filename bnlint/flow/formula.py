@@ -29,7 +29,7 @@ BOUNDED = Purpose(
 )
 
 
-def formula(graph: FlowGraph, sites: list[Site]) -> Iterator[Trait]:
+def traits(graph: FlowGraph, sites: list[Site]) -> Iterator[Trait]:
     """Yield what is unusual or dangerous in the arithmetic of the normalization layers of a graph."""
     for site in layer_sites(graph, sites):
         yield from wrong_axes(graph, site)

@@ -16,6 +16,7 @@ from bnlint.flow.judged import traits
 from bnlint.flow.purposes import Purpose
 from bnlint.flow.sites import Statistic, find_sites
 from bnlint.flow.traits import Trait
+from bnlint.source.conversion import conversions, may_convert
 from bnlint.source.edits import fix_for
 from bnlint.source.lower import Parsed, lower, parse, unplaced
 from bnlint.source.screen import may_hold_findings, screen
@@ -40,9 +41,15 @@ def check_source(source: bytes, path: str) -> list[Finding]:
     tree = _tree(source, path)
     if isinstance(tree, Finding):
         return [tree]
+    text = SourceText.decode(source)
+    found = [*_lossy_conversions(text, tree, path, source), *_flow_findings(text, tree, path, source)]
+    return suppressed(text.text, sorted(found, key=_position))
+
+
+def _flow_findings(text: SourceText, tree: ast.Module, path: str, source: bytes) -> list[Finding]:
+    """List what the flow graphs of a module show."""
     if not may_hold_findings(source):
         return []
-    text = SourceText.decode(source)
     screened = screen(text, tree)
     if not screened.wanted:
         return []
@@ -58,7 +65,16 @@ def check_source(source: bytes, path: str) -> list[Finding]:
         for reported in _reported(text, graph)
         if (finding := _finding(text, parsed, graph, reported)) is not None
     }
-    return suppressed(text.text, sorted(found.values(), key=_position))
+    return list(found.values())
+
+
+def _lossy_conversions(text: SourceText, tree: ast.Module, path: str, source: bytes) -> list[Finding]:
+    """List the conversions of layers that lose a part of their state."""
+    rule = BY_CODE["BN401"]
+    return [
+        Finding(rule.code, rule.name, rule.severity, each.message, text.locate(each.node, path), each.function)
+        for each in (conversions(tree) if may_convert(source) else ())
+    ]
 
 
 def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool]) -> bytes:
@@ -118,9 +134,12 @@ def _reported(text: SourceText, graph: FlowGraph) -> list[_Reported]:
         _Reported(rule, fact, statistic)
         for fact, statistic in facts
         if (rule := judge(fact, "static")) is not None
-        # `float(a.std())` in a module that never names torch is about arrays.
-        and not (rule.code == "BN104" and "torch" not in text.text)
+        # `a.std()` in a module that never names torch is about arrays.
+        and not (rule.code in _ABOUT_TENSORS and "torch" not in text.text)
     ]
+
+
+_ABOUT_TENSORS = frozenset({"BN104", "BN301", "BN302", "BN303", "BN304"})
 
 
 def _fact(graph: FlowGraph, statistic: Statistic) -> Fact:

@@ -18,6 +18,8 @@ _PLACED = frozenset({"setattr", "add_module", "register_module", "set_submodule"
 _LOOKS = frozenset({"isinstance", "type", "hasattr", "print", "len", "id", "str", "repr", "issubclass"})
 #: what a tensor is asked that is not its values
 _FACTS = frozenset({"shape", "size", "device", "dtype", "requires_grad", "numel", "ndim", "dim", "is_cuda"})
+_CARRIED = "are carried over: the converted model computes something else"
+_UNTRAINED = "the model that is converted here was trained, the new layer is not"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,12 @@ class Conversion:
     target: str
     dropped: tuple[str, ...]
     kept: tuple[str, ...]
+
+    @property
+    def message(self) -> str:
+        """What a user should read."""
+        lost = f"the {self.target} that replaces a layer does not get its {_listed(self.dropped)}"
+        return f"{lost}, though {_listed(self.kept)} {_CARRIED}" if self.kept else f"{lost}: {_UNTRAINED}"
 
 
 def may_convert(source: bytes) -> bool:
@@ -191,6 +199,10 @@ def _read(function: ast.FunctionDef, layer: str) -> set[str]:
 def _inside(body: list[ast.stmt]) -> Iterator[ast.AST]:
     for statement in body:
         yield from ast.walk(statement)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _last(node: ast.expr) -> str:

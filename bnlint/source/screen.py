@@ -6,7 +6,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bnlint.flow.ops import GRAD_OFF, PAIRS, REDUCTIONS, STOPS
 from bnlint.source.names import RUNNING
@@ -27,6 +27,11 @@ def _mentions(names: frozenset[str]) -> re.Pattern[bytes]:
 _STATISTIC_BYTES, _STOP_BYTES = _mentions(_STATISTICS), _mentions(_STOPS | _CONVERSIONS)
 #: running statistics: by their usual names, and by how a layer makes them
 _STATE_BYTES = re.compile(rb"\b(running|moving|ema)_|register_buffer")
+#: normalization layers: by their bases, and by their parameters
+_LAYER_BYTES = re.compile(rb"(Norm|Norm[123]d)\b|\bParameter\b|register_parameter")
+_LAYER_BASES = re.compile(r"Norm([123]d|Base)?$")
+#: how a variance or its root looks
+_SPREADS = frozenset({"var", "std", "sqrt", "rsqrt", "pow", *PAIRS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +55,18 @@ class _Unit:
     statistic: bool
     stop: bool
     state: bool
+    spread: bool
+    layer: bool = False
 
 
 def may_hold_findings(source: bytes) -> bool:
-    """Whether the bytes of a file mention a statistic, and a stop or running statistics."""
-    return bool(_STATISTIC_BYTES.search(source) and (_STOP_BYTES.search(source) or _STATE_BYTES.search(source)))
+    """Whether the bytes of a file mention a statistic, and a stop, running statistics or a normalization layer."""
+    beside = (_STOP_BYTES, _STATE_BYTES, _LAYER_BYTES)
+    return bool(_STATISTIC_BYTES.search(source) and any(pattern.search(source) for pattern in beside))
 
 
 def screen(text: SourceText, tree: ast.Module) -> Screened:
-    """Find the functions whose flow may join a statistic and a stop, or a statistic and running statistics.
+    """Find the functions whose flow may join a statistic and a stop or running statistics, and normalization layers.
 
     A function counts with everything of the same file that it can reach by name, methods by the name alone, so that
     nothing is lost.
@@ -76,7 +84,8 @@ def screen(text: SourceText, tree: ast.Module) -> Screened:
     needed: set[str] = set()
     for unit in units:
         reached = _reached(unit, defining)
-        if any(each.statistic for each in reached) and any(each.stop or each.state for each in reached):
+        layer = unit.layer and any(each.spread for each in reached)
+        if any(each.statistic for each in reached) and (layer or any(each.stop or each.state for each in reached)):
             wanted.add(unit.name or unit.top)
             needed |= {each.top for each in reached}
     return Screened(frozenset(wanted), _blanked(text, tree, needed) if wanted else "")
@@ -130,7 +139,17 @@ def _units(node: ast.stmt, bound: dict[str, str], buffers: frozenset[str]) -> It
             for method in methods:
                 if method.name != "__init__":
                     # A class's bases lend it methods, so they belong to each of its own.
-                    yield _unit(name, method.name, [method, *node.bases], bound, buffers)
+                    found = _unit(name, method.name, [method, *node.bases], bound, buffers)
+                    yield replace(found, layer=method.name == "forward" and _may_normalize(node))
+
+
+def _may_normalize(node: ast.ClassDef) -> bool:
+    """Whether a class has a norm as its base, or parameters of its own."""
+    if any(_LAYER_BASES.search(ast.unparse(base)) for base in node.bases):
+        return True
+    calls = (part.func for part in ast.walk(node) if isinstance(part, ast.Call))
+    names = {func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "") for func in calls}
+    return not names.isdisjoint({"Parameter", "register_parameter"})
 
 
 def _unit(top: str, name: str, nodes: list[ast.AST], bound: dict[str, str], buffers: frozenset[str]) -> _Unit:
@@ -149,9 +168,12 @@ def _unit(top: str, name: str, nodes: list[ast.AST], bound: dict[str, str], buff
                         operations.add(used)
                 case ast.Call(func=ast.Name(id=used)) if used in _CONVERSIONS:
                     stop = True
+                case ast.BinOp(op=ast.Pow()):
+                    operations.add("pow")
     statistic, stop = not _STATISTICS.isdisjoint(operations), stop or not _STOPS.isdisjoint(operations)
     state = not buffers.isdisjoint(names) or any(RUNNING.match(used) for used in names)
-    return _Unit(top, name, frozenset(names), statistic, stop, state)
+    spread = not _SPREADS.isdisjoint(operations)
+    return _Unit(top, name, frozenset(names), statistic, stop, state, spread)
 
 
 def _reached(unit: _Unit, defining: dict[str, list[_Unit]]) -> set[_Unit]:
