@@ -18,6 +18,7 @@ from bnlint.flow.sites import Statistic, find_sites
 from bnlint.flow.traits import Trait
 from bnlint.source.conversion import conversions, may_convert
 from bnlint.source.edits import fix_for
+from bnlint.source.formula_fixes import formula_fix
 from bnlint.source.lower import Parsed, lower, parse, unplaced
 from bnlint.source.screen import may_hold_findings, screen
 from bnlint.source.suppress import suppressed
@@ -156,8 +157,8 @@ def _finding(text: SourceText, parsed: Parsed, graph: FlowGraph, reported: _Repo
     about = Finding(rule.code, rule.name, severity(rule, fact), "", node.origin.location, node.origin.symbol)
     match fact:
         case Trait(message=message, marks=marks):
-            shown = _marks(graph, marks)
-            return replace(about, message=message, statistic=fact.subject, marks=shown, fix=fix_of(text, graph, fact))
+            fix = fix_of(text, graph, fact) or formula_fix(text, graph, fact)
+            return replace(about, message=message, statistic=fact.subject, marks=_marks(graph, marks), fix=fix)
         case Fact() if statistic is not None:
             return replace(
                 about,

@@ -13,12 +13,14 @@ from bnlint.source.trained import runs_on_trained
 _BYTES = re.compile(rb"\b(setattr|_modules|add_module)\b")
 _NORM_BYTES = re.compile(rb"\b\w*(Batch|Instance|Group|Layer)Norm\w*\b")
 _NORMS = re.compile(r"(Batch|Instance|Group|Layer)Norm|_NormBase")
+#: batch norms that have `eps` and `momentum`
+_OPTIONAL = re.compile(r"\b_?(Sync)?BatchNorm([123]d)?\b")
 _PLACED = frozenset({"setattr", "add_module", "register_module", "set_submodule"})
 #: calls that look at a layer as a whole and copy nothing
 _LOOKS = frozenset({"isinstance", "type", "hasattr", "print", "len", "id", "str", "repr", "issubclass"})
 #: what a tensor is asked that is not its values
 _FACTS = frozenset({"shape", "size", "device", "dtype", "requires_grad", "numel", "ndim", "dim", "is_cuda"})
-_CARRIED = "are carried over: the converted model computes something else"
+_CARRIED = "carried over: the converted model is another one"
 _UNTRAINED = "the model that is converted here was trained, the new layer is not"
 
 
@@ -44,7 +46,8 @@ class Conversion:
     def message(self) -> str:
         """What a user should read."""
         lost = f"the {self.target} that replaces a layer does not get its {_listed(self.dropped)}"
-        return f"{lost}, though {_listed(self.kept)} {_CARRIED}" if self.kept else f"{lost}: {_UNTRAINED}"
+        are = "is" if len(self.kept) == 1 else "are"
+        return f"{lost}, though {_listed(self.kept)} {are} {_CARRIED}" if self.kept else f"{lost}: {_UNTRAINED}"
 
 
 def may_convert(source: bytes) -> bool:
@@ -60,11 +63,11 @@ def conversions(tree: ast.Module) -> Iterator[Conversion]:
     """
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     for name, function in _functions(tree, ""):
-        for branch, layer in _branches(function):
+        for branch, layer, trainable in _branches(function):
             made = _placed(function, branch)
             new = None if made is None else replacement(made, classes)
             if made is not None and new is not None and not _given_away(function, layer):
-                dropped, kept = _dropped(function, new, layer)
+                dropped, kept = _dropped(function, new, layer, trainable)
                 if dropped and (kept or runs_on_trained(tree, function.name)):
                     yield Conversion(made, name, new.name, dropped, kept)
 
@@ -79,20 +82,31 @@ def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDe
                 yield from _functions(child, f"{prefix}{name}.")
 
 
-def _branches(function: ast.FunctionDef) -> Iterator[tuple[ast.If, str]]:
-    """Yield the branches that run for a norm, and the variable that holds it."""
+def _branches(function: ast.FunctionDef) -> Iterator[tuple[ast.If, str, bool]]:
+    """Yield the branches that run for a norm, the variable that holds it, and whether it is a batch norm of torch."""
     for node in ast.walk(function):
         if isinstance(node, ast.If):
-            match node.test:
-                case (
-                    ast.Call(func=ast.Name("isinstance"), args=[ast.Name(layer), classes])
-                    | ast.Compare(
-                        left=ast.Call(func=ast.Name("type"), args=[ast.Name(layer)]),
-                        ops=[ast.Is() | ast.Eq() | ast.In()],
-                        comparators=[classes],
-                    )
-                ) if _NORMS.search(ast.unparse(classes)):
-                    yield node, layer
+            tests = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]
+            for layer, classes in {
+                found[0]: found[1] for test in tests if (found := _tested(test)) is not None
+            }.items():
+                yield node, layer, _OPTIONAL.search(classes) is not None
+
+
+def _tested(test: ast.expr) -> tuple[str, str] | None:
+    """Return the variable that a test asks whether it is a norm, and the classes that it asks for."""
+    match test:
+        case (
+            ast.Call(func=ast.Name("isinstance"), args=[ast.Name(layer), classes])
+            | ast.Compare(
+                left=ast.Call(func=ast.Name("type"), args=[ast.Name(layer)]),
+                ops=[ast.Is() | ast.Eq() | ast.In()],
+                comparators=[classes],
+            )
+        ) if _NORMS.search(ast.unparse(classes)):
+            return layer, ast.unparse(classes)
+        case _:
+            return None
 
 
 def _placed(function: ast.FunctionDef, branch: ast.If) -> ast.Call | None:
@@ -163,14 +177,15 @@ def _given_away(function: ast.FunctionDef, layer: str) -> bool:
     return False
 
 
-def _dropped(function: ast.FunctionDef, new: Replacement, layer: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _dropped(
+    function: ast.FunctionDef, new: Replacement, layer: str, optional: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what a new layer does not get of the old one, and what it gets."""
     read = _read(function, layer)
     kept = new.state if "state_dict" in read else tuple(each for each in new.state if each in read)
     lost = [each for each in new.state if each not in kept]
-    if kept == () and "state_dict" not in read:
-        return tuple(lost), kept
-    lost += [each for each in new.defaults if each not in read]
+    if optional and kept:
+        lost += [each for each in new.defaults if each not in read]
     return tuple(lost), kept
 
 
