@@ -16,10 +16,11 @@ from bnlint.flow.traits import Kind as TraitKind
 from bnlint.flow.traits import Trait
 
 _SCALES = frozenset({"var", "std", "rms"})
-_NO_EPS = "nothing keeps the divisor from zero: a channel of one value gives NaN"
+_ZERO = {"rms": "an input of zeros"}
+_CONSTANT = "a channel of one value"
+_NO_EPS = "nothing keeps the divisor from zero: {} gives NaN"
 _OUTSIDE = (
-    "eps comes after the root, not under it: the root of a variance of zero has an infinite gradient, so a channel of "
-    "one value gets a gradient of NaN"
+    "eps comes after the root, not under it: the root of zero has an infinite gradient, so {} gets a gradient of NaN"
 )
 #: torch gives a standard deviation of zero a gradient of zero
 BOUNDED = Purpose(
@@ -35,9 +36,15 @@ def traits(graph: FlowGraph, sites: list[Site]) -> Iterator[Trait]:
         yield from wrong_axes(graph, site)
         for statistic in site.statistics:
             if statistic.name in _SCALES:
-                yield from _unbiased(graph, statistic)
+                yield from _unbiased(graph, statistic) if _is_centered(site, sites) else ()
                 yield from _eps(graph, statistic)
                 yield from _cancelling(graph, site, statistic)
+
+
+def _is_centered(site: Site, sites: list[Site]) -> bool:
+    """Whether a mean is taken out as well; a scale alone is no normalization that torch has too."""
+    means = [s for each in sites for s in each.statistics if s.name == "mean"]
+    return any(s in site.statistics or s.use == site.input for s in means)
 
 
 def _unbiased(graph: FlowGraph, statistic: Statistic) -> Iterator[Trait]:
@@ -62,15 +69,15 @@ def _eps(graph: FlowGraph, statistic: Statistic) -> Iterator[Trait]:
         return
     guards = [index for index, step in steps.items() if step in {"eps", "clamp"}]
     roots = [index for index, step in steps.items() if step == "root"]
-    is_root = statistic.name == "std"
+    is_root, zero = statistic.name == "std", _ZERO.get(statistic.name, _CONSTANT)
     marks = (("statistic", "the statistic is computed here", statistic.reduction),)
     if not guards:
         if roots or is_root:
-            yield Trait(TraitKind.EPS, statistic.name, statistic.use, _NO_EPS, marks)
+            yield Trait(TraitKind.EPS, statistic.name, statistic.use, _NO_EPS.format(zero), marks)
     elif is_root and not roots:
         yield Trait(TraitKind.EPS, statistic.name, guards[0], BOUNDED.reason, marks, BOUNDED)
     elif roots and roots[-1] < guards[0] and not is_root and not statistic.stops:
-        yield Trait(TraitKind.EPS, statistic.name, guards[0], _OUTSIDE, marks)
+        yield Trait(TraitKind.EPS, statistic.name, guards[0], _OUTSIDE.format(zero), marks)
 
 
 def _steps(graph: FlowGraph, statistic: Statistic) -> dict[int, str] | None:

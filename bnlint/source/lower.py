@@ -112,7 +112,7 @@ def _entries(
             own = {item.name.value for item in statement.body.body if isinstance(item, cst.FunctionDef)}
             # An inherited method is another function where this class overrides what it calls.
             names = cls.methods if cls.base is not None and own else own
-            for name in sorted(set(names) - {"__init__"}):
+            for name in sorted(set(names) & set(cls.methods) - {"__init__"}):
                 yield f"{cls.name}.{name}", Function(cls.methods[name], {}, cls, Instance(cls))
 
 
