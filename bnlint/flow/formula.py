@@ -49,7 +49,10 @@ def _is_centered(site: Site, sites: list[Site]) -> bool:
 
 def _unbiased(graph: FlowGraph, statistic: Statistic) -> Iterator[Trait]:
     """Torch's layers divide by the biased variance; `var` and `std` are unbiased unless they are told otherwise."""
+    steps = _steps(graph, statistic) or {}
     if graph[statistic.reduction].attributes.get("correction") != 1:
+        return
+    if statistic.name == "var" and not ({"root"} & set(steps.values()) or graph[statistic.use].name == "batch_norm"):
         return
     what = "variance" if statistic.name == "var" else "standard deviation"
     yield Trait(
@@ -110,6 +113,9 @@ def _step(graph: FlowGraph, node: Node) -> str | None:
         case "mul" | "div" | "rdiv" if len(args) == 2:
             # A weight or a count as a factor does not keep it from zero.
             return "same" if any(_is_number(graph, arg) for arg in args) else None
+        case "sub" if len(args) == 2:  # E[x²] - E[x]²
+            square = graph[_plain(graph, args[1])]
+            return "same" if square.kind is Kind.OP and squares(graph, square) else None
         case "reshape" | "square" | "reciprocal":
             return "same"
         case _:
