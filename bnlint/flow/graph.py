@@ -86,13 +86,15 @@ class Owner:
 class FlowGraph:
     """An append-only list of nodes; the arguments of a node come before it.
 
-    Args:
+    Attributes:
         owner: The class whose method it is, None for a plain function.
+        kept: The attributes of the object that outlive the function (`self.mean = ...`), and the nodes they hold.
     """
 
     def __init__(self, owner: Owner | None = None) -> None:
         self.owner = owner
         self._nodes: list[Node] = []
+        self.kept: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._nodes)
