@@ -64,7 +64,7 @@ def _dims(graph: FlowGraph, site: Site, statistic: Statistic) -> tuple[int, ...]
     """Return the literal dimensions of a statistic of the layer's input as it came, None for anything else."""
     node = graph[statistic.reduction]
     dims = node.attributes.get("dims")
-    if not isinstance(dims, tuple) or not dims or not all(isinstance(dim, int) for dim in dims):
+    if not isinstance(dims, tuple) or not all(isinstance(dim, int) for dim in dims):
         return None
     return tuple(sorted(dims)) if _as_it_came(graph, site, node) else None
 

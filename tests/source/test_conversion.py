@@ -123,6 +123,7 @@ KEPT = {
     "options set later": body(
         "Own(child.num_features)", PARAMETERS, STATISTICS, "new.eps, new.momentum = child.eps, child.momentum"
     ),
+    "options of its own": body("Own(child.num_features, eps=1e-3, momentum=0.01)", PARAMETERS, STATISTICS),
     "options unknown": body("Own(child.num_features, **options)", PARAMETERS, STATISTICS),
     "no options to give": body("Frozen(child.num_features)", PARAMETERS, STATISTICS),
     "nothing that could be kept": body("nn.GroupNorm(8, child.num_features)", PARAMETERS),

@@ -86,6 +86,10 @@ return F.batch_norm(x, mean, var, self.weight, self.bias, False, 0.0, self.eps)
         std = {BIASED}.sqrt().clamp(min=1e-5)  # BN302
         return (x - x.mean({OVER})) / std * self.weight
     """),
+    "learned eps outside": layer(f"""
+        std = torch.sqrt({BIASED}) + self.bias.view(1, 3, 1, 1)  # BN302
+        return (x - x.mean({OVER})) / std * self.weight
+    """),
     "sum of squares": layer("""
         length = x.pow(2).sum(1, keepdim=True).sqrt() + 1e-10  # BN302
         return self.weight * x / length
@@ -166,6 +170,7 @@ SILENT = {
                 self.weight = nn.Parameter(torch.ones(3, 1, 1))
 
             def standardized(self, x):
+                self.last = x.mean().detach()
                 return (x - x.mean()) / x.std() * self.weight
     """),
     "no class of torch": module("""
@@ -221,6 +226,10 @@ return (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True)
     "mixed with running statistics": layer(f"""
         var = 0.5 * {BIASED} + 0.5 * self.running_var
         return (x - x.mean({OVER})) / torch.sqrt(var) * self.weight
+    """),
+    "mean of another tensor": layer(f"""
+        var = (x * x).mean({OVER}) - self.weight.mean() ** 2
+        return (x - x.mean({OVER})) / torch.sqrt(var + self.eps) * self.weight
     """),
     "double precision": layer(f"""
         y = x.to(torch.float64)
@@ -293,6 +302,7 @@ def test_other_arithmetic_is_left_alone(source: str) -> None:
         pytest.param("learned eps", " + self.bias.abs()", "", "BN302"),
         pytest.param("bound under the root", ".clamp(min=1e-5)", "", "BN302"),
         pytest.param("zero is replaced", "torch.where(std > 0, std, torch.ones_like(std))", "std * 1.0", "BN302"),
+        pytest.param("mean of another tensor", "self.weight.mean()", f"x.mean({OVER})", "BN304"),
         pytest.param("double precision", "x.to(torch.float64)", "x.to(torch.float32)", "BN304"),
         pytest.param("named as another norm", "class InstanceNorm", "class Norm", "BN303"),
         pytest.param("another layout", "x = x.transpose(0, 1).flatten(1)", "", "BN303"),
