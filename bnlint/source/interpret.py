@@ -262,11 +262,13 @@ class Interpreter(Assigner):
 
     def _augmented(self, state: State, node: cst.AugAssign) -> None:
         old, new = self.evaluate(state, node.target), self.evaluate(state, node.value)
-        if isinstance(old, Tensor) and (buffer := self.state_of(state, old)) is not None:
-            if isinstance(new, Tensor):
-                self.store(state, buffer, new, self.locate(node.value))
-            return
         name = BINARY.get(type(node.operator), "other")
+        if isinstance(old, Tensor) and (buffer := self.state_of(state, old)) is not None:
+            operand = self.operand(state, new)
+            content = self.updated(buffer, old, name, [] if operand is None else [operand], state.mode)
+            if isinstance(new, Tensor):
+                self.store(state, buffer, new, self.locate(node.value), content, around=self.left_autograd(old))
+            return
         self.assign(state, node.target, self.arithmetic(state, name, old, new, node), node.value)
 
 

@@ -70,7 +70,8 @@ class Function:
 class Class:
     """A class of the project: its methods (those of its bases included) and what its text says of its attributes.
 
-    `members` tells what makes an attribute; that is asked only when the flow needs it.
+    `members` tells what makes an attribute; that is asked only when the flow needs it. `bases` are the last names of
+    its base classes, and of theirs as far as the project tells.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Class:
     fields: tuple[str, ...] = ()
     base: Class | None = None
     members: Mapping[str, Member] = field(default_factory=dict)
+    bases: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
