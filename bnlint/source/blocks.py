@@ -170,7 +170,7 @@ def _indented(
         return []
     strings = {line for statement in body for line in inside_strings(parsed, statement)}
     path, newline = parsed.locate(body[0]).path, newline_of(text)
-    return [*Indented(text, path, runs, strings, f"{header}{newline}", "").indented()]
+    return [*Indented(text, path, runs, strings, f"{header}{newline}", "").indented(parsed.module.default_indent)]
 
 
 def _runs(parsed: Parsed, region: Region, body: Sequence[cst.CSTNode], previous: int) -> Iterator[Run]:

@@ -76,7 +76,7 @@ def _without(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Stat
             own = _without_call(text, parsed, graph, stop, location)
             return None if elsewhere is None or own is None else [*own, *elsewhere]
         case _ if how is Way.COPY:
-            return [Edit(location, ".clone()")]
+            return without_suffix(text, parsed, location, ".clone()")
         case _:
             return _without_call(text, parsed, graph, stop, location)
 

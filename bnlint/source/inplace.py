@@ -43,7 +43,9 @@ def way(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Statistic
     needed = {index for index in changed if graph[index].name in _NEED_RESULT} & _behind(graph, statistic.reduction)
     if not needed:
         return Way.PLAIN
-    copied = graph[stop].name in {"detach", "data"} and graph[stop].origin.region is None
+    where = graph[stop].origin.location
+    suffix = graph[stop].name in {"detach", "data"} and graph[stop].origin.region is None
+    copied = suffix and where is not None and "detach_" not in text.at(where)
     return Way.COPY if copied and needed == {_memory(text, graph, stop)} else Way.NONE
 
 

@@ -53,12 +53,12 @@ class Indented:
                     if line.startswith(inner):
                         yield Edit(SourceLocation(self.path, number, 1, number, len(inner) + 1), self.outer)
 
-    def indented(self) -> Iterator[Edit]:
-        """Move the lines in that stay, under a header."""
+    def indented(self, unit: str) -> Iterator[Edit]:
+        """Move the lines in by one level that stay, under a header."""
         for run, starts in self._groups():
             for number, line in self._lines(run) if run.stays else ():
                 above = self._indent(run) + self.header if starts and number == self._top(run) else ""
-                yield self._insert(number, above + (_unit(self.text) if line.strip() else ""))
+                yield self._insert(number, above + (unit if line.strip() else ""))
 
     def _groups(self) -> Iterator[tuple[Run, bool]]:
         """Yield each run, and whether it is the first of several that stay."""
@@ -113,8 +113,3 @@ def inside_strings(parsed: Parsed, body: cst.CSTNode) -> set[int]:
     """Return the lines that start inside a string."""
     strings = [parsed.locate(n) for n in nodes(body) if isinstance(n, (cst.SimpleString, cst.FormattedString))]
     return {line for where in strings for line in range(where.line + 1, where.end_line + 1)}
-
-
-def _unit(text: SourceText) -> str:
-    """Return one level of indentation: what the first indented line has."""
-    return next((found for line in text.text.splitlines() if line.strip() and (found := indent_of(line))), "    ")

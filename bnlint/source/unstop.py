@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect
+
 import libcst as cst
 
 from bnlint.finding import Edit, SourceLocation
@@ -16,6 +19,7 @@ POINTWISE = frozenset({"sqrt", "exp", "log"})
 #: functions that stop a gradient and otherwise give back what they get
 _FUNCTIONS = POINTWISE | {"detach", "float", "tensor", "as_tensor", "new_tensor", "from_numpy", "Variable"}
 STOPPING = _FUNCTIONS | {"item", "tolist", "numpy"}
+_LAST_DOT = re.compile(r"\.\s*\w+\s*(\([^#]*\))?\Z")
 #: expressions that need no parentheses before a dot, or as an operand
 ATOMS = (cst.Name, cst.Attribute, cst.Call, cst.Subscript)
 #: expressions that need them almost everywhere
@@ -24,17 +28,20 @@ _LOOSEST = (cst.NamedExpr, cst.Lambda, cst.GeneratorExp, cst.Yield)
 _TAKES_ALL = (cst.Assign, cst.AnnAssign, cst.AugAssign, cst.Return, cst.Expr, cst.Arg)
 
 
-def without_suffix(text: SourceText, parsed: Parsed, location: SourceLocation) -> list[Edit]:
-    """Return the edits that remove `.detach()` or `.data` behind an expression.
+def without_suffix(
+    text: SourceText, parsed: Parsed, location: SourceLocation, replacement: str = ""
+) -> list[Edit] | None:
+    """Return the edits that remove or replace `.detach()` or `.data` behind an expression.
 
-    A `y.detach_()` that is a statement of its own goes as a whole.
+    A `y.detach_()` that is a statement of its own goes as a whole. Returns None where a comment would be lost.
     """
     for node in nodes(parsed.module):
         if isinstance(node, (cst.SimpleStatementLine, cst.SimpleStatementSuite)):
             for position, statement in enumerate(node.body):
                 if isinstance(statement, cst.Expr) and _detaches(parsed, statement, location):
                     return [_without_statement(text, parsed, node, position)]
-    return [Edit(_from_dot(text, location), "")]
+    suffix = _from_dot(text, location)
+    return None if suffix is None else [Edit(suffix, replacement)]
 
 
 def without_function(
@@ -154,12 +161,15 @@ def _only_detaches(statement: cst.CSTNode) -> bool:
             return False
 
 
-def _from_dot(text: SourceText, location: SourceLocation) -> SourceLocation:
-    """Keep a comment that stands between the statistic and its `.detach()` on a line of its own."""
+def _from_dot(text: SourceText, location: SourceLocation) -> SourceLocation | None:
+    """Keep a comment that stands between the statistic and its `.detach()`; None where one stands inside of that."""
     content = text.at(location)
     if "#" not in content:
         return location
-    before = content.rpartition(".")[0]
-    lines = before.count("\n")
-    column = len(before) - before.rfind("\n") if lines else location.column + len(before)
-    return SourceLocation(location.path, location.line + lines, column, location.end_line, location.end_column)
+    found = _LAST_DOT.search(content)
+    if found is None:
+        return None
+    offset = text.span(location)[0] + found.start()
+    line = bisect(text.starts, offset)
+    column = offset - text.starts[line - 1] + 1
+    return SourceLocation(location.path, line, column, location.end_line, location.end_column)

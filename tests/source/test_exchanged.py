@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from snippets import module, reported
+from snippets import about_gradients, module, reported
 
-from bnlint.source.check import check_source, fix_source
+from bnlint.source.check import fix_source
 
 
 def distributed(body: str) -> str:
@@ -53,14 +53,14 @@ SILENT = {
 @pytest.mark.parametrize(("body", "has_a_fix"), FOUND.values(), ids=FOUND.keys())
 def test_an_exchanged_statistic_is_found(body: str, has_a_fix: bool) -> None:
     source = distributed(body).encode()
-    (finding,) = check_source(source, "a.py")
+    (finding,) = about_gradients(source.decode())
     assert (finding.code, finding.stop) == ("BN105", "collective")
     assert (finding.fix is not None) == has_a_fix
     assert finding.fix is None or not finding.fix.safe
     assert fix_source(source, "a.py", lambda _: True) == source
     fixed = fix_source(source, "a.py", lambda _: True, unsafe=True)
     assert (fixed == source) == (not has_a_fix)
-    assert [f.code for f in check_source(fixed, "a.py")] == ([] if has_a_fix else ["BN105"])
+    assert [f.code for f in about_gradients(fixed.decode())] == ([] if has_a_fix else ["BN105"])
     assert fix_source(fixed, "a.py", lambda _: True, unsafe=True) == fixed
     assert fixed.count(b"import torch.distributed.nn\n") == has_a_fix
 
@@ -72,13 +72,13 @@ def test_other_collectives_are_silent(body: str) -> None:
 
 def test_a_stop_before_the_collective_is_mended_first() -> None:
     source = distributed("mean = x.mean(0).detach()\ndist.all_reduce(mean)\nreturn x - mean / 2").encode()
-    (finding,) = check_source(source, "a.py")
+    (finding,) = about_gradients(source.decode())
     assert finding.code == "BN101"
     assert finding.fix is not None and finding.fix.safe
     safe = fix_source(source, "a.py", lambda _: True)
     assert safe == source.replace(b".detach()", b"")
-    assert [f.code for f in check_source(safe, "a.py")] == ["BN105"]
-    assert check_source(fix_source(source, "a.py", lambda _: True, unsafe=True), "a.py") == []
+    assert [f.code for f in about_gradients(safe.decode())] == ["BN105"]
+    assert about_gradients(fix_source(source, "a.py", lambda _: True, unsafe=True).decode()) == []
 
 
 def test_a_running_statistic_of_an_exchanged_one_stays_out_of_the_graph() -> None:

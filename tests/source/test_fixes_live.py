@@ -7,9 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from fixing import assert_mended, fixed_text, gradient_error, live, method
-from snippets import reported
-
-from bnlint.source.check import check_source
+from snippets import about_gradients, reported
 
 NUMBERS = {
     "in the expression": (
@@ -412,9 +410,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:To copy construct", "ignore:Conv
 
 @pytest.mark.parametrize(("before", "after"), ALL.values(), ids=ALL.keys())
 def test_the_text_is_exactly_this(before: str, after: str) -> None:
-    assert all(
-        finding.fix is not None and finding.fix.safe for finding in check_source(method(before).encode(), "a.py")
-    )
+    assert all(finding.fix is not None and finding.fix.safe for finding in about_gradients(method(before)))
     once = fixed_text(method(before))
     assert once == method(after)
     assert fixed_text(once) == once
@@ -492,8 +488,8 @@ NO_FIX = {
     "number in a dict": 'stats = {"mean": x.mean().item()}\nreturn x - stats["mean"]',
     "number that goes a way of its own to the use": """
         m = x.mean().item()
-        y = self.weight * m
-        return x - [m][0] + y
+        y = torch.sin(self.weight * m)
+        return (x - [m][0]) * y
     """,
     "comment inside the call": "return x / float(  # a number\n    x.std()\n)",
     "type of an imported function": """
@@ -502,6 +498,8 @@ NO_FIX = {
         return x - tensor(x.mean().item())
     """,
     "the input is overwritten": "x /= x.std(0).detach()\nreturn x",
+    "the deviation is detached and changed in place": "s = x.std(0)\ns.detach_()\ns += self.eps\nreturn x / s",
+    "comment inside the stop": "return x - x.mean(0).detach(  # no graph\n)",
     "the root is changed in place": "v = x.var(0).detach()\nv.sqrt_().add_(self.eps)\nreturn x / v",
     "the deviation is changed in its block": """
         with torch.no_grad():
@@ -533,7 +531,7 @@ NO_FIX = {
 @pytest.mark.parametrize("body", NO_FIX.values(), ids=NO_FIX.keys())
 def test_what_cannot_be_fixed_surely_is_left(body: str) -> None:
     source = method(body)
-    (finding,) = check_source(source.encode(), "a.py")
+    (finding,) = about_gradients(source)
     assert finding.fix is None
     assert fixed_text(source) == source
     assert gradient_error(source) > 1e-4
