@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
-from bnlint.flow.ops import Role, role
+from bnlint.flow.ops import EXTREMES, Role, role
 from bnlint.flow.purposes import REAPPLIED, Purpose
 from bnlint.flow.statistics import (
     Leaf,
@@ -35,6 +35,9 @@ class Gradient(StrEnum):
     UNKNOWN = "unknown"
 
 
+#: reductions that say how large a tensor is when they reduce absolute values
+_OF_MAGNITUDES = frozenset({"norm", "max", "min", "median", "quantile"})
+_SCALE_INVARIANT = frozenset({"layer_norm", "group_norm", "instance_norm", "normalize"})
 _SHIFT_INVARIANT = frozenset({"var", "std", "softmax", "log_softmax", "layer_norm"})
 
 
@@ -43,7 +46,7 @@ class Statistic:
     """A statistic that normalizes its own input.
 
     Attributes:
-        name: `mean`, `var`, `std`, `norm` or `rms`.
+        name: `mean`, `var`, `std`, `norm`, `rms`, or the name of another reduction.
         reduction: The node that computes it.
         gradient: Whether its gradient flows in training.
         stops: The stops on its way, in flow order; the first one is the cause.
@@ -94,6 +97,8 @@ def find_sites(graph: FlowGraph) -> list[Site]:
                 reapplied |= analysis.reapplied(join)
                 for leaf in analysis.applied(node, join):
                     paths[leaf.reduction, node.index].append(analysis.sources[leaf.reduction].stops + leaf.stops)
+                    if leaf.switched:
+                        paths[leaf.reduction, node.index].append(())
     return _grouped(graph, analysis.sources, paths, reapplied)
 
 
@@ -165,15 +170,16 @@ class _Analysis:
         return node.kind is Kind.OP and node.index in self.reaching and bool(node.mode & Mode.TRAIN)
 
     def order(self, leaf: Leaf) -> int:
-        """1 for a mean, 2 for a variance and its kin."""
-        if self.graph[leaf.reduction].name in {"var", "std", "norm"}:
-            return 2
-        return 2 if self.sources[leaf.reduction].squared else 1
+        """1 for a mean, 2 for a variance and its kin, 0 for what is neither: a mean of absolute values."""
+        name, source = self.graph[leaf.reduction].name, self.sources[leaf.reduction]
+        if source.magnitude and not (source.squared or source.centered):
+            return 2 if name in _OF_MAGNITUDES else 0
+        return 2 if name in {"var", "std", "norm"} or source.squared or source.magnitude else 1
 
     def within(self, operand: int) -> list[Leaf]:
         """List the statistics that an operand is made of."""
         if operand not in self.leaves:
-            self.leaves[operand] = leaves(self.graph, operand)
+            self.leaves[operand] = leaves(self.graph, operand, self.live)
         return self.leaves[operand]
 
     def reapplied(self, join: _Join) -> set[int]:
@@ -202,16 +208,36 @@ class _Analysis:
             and not self.values[join.operand] & self.masks[leaf.reduction]
         ]
         if join.centers:
-            if not own or self._cancels(node):
+            if not own or self._only_used_by(node, _SHIFT_INVARIANT, squared=True):
                 return []
-            centers = [x for x in own if self.order(x) == 1 and not x.inverted and x.negative == join.flipped]
+            centers = [x for x in own if self._shifts(node, x) and not x.inverted and x.negative == join.flipped]
             return [x for x in centers if not centered_before(self.graph, x.reduction)]
         # A mean beside a mean of squares is part of the variance: E[x²] - mean².
         scales = [x for x in own if x.inverted == join.flipped]
-        return scales if any(self.order(x) == 2 for x in scales) else []
+        strong = [x for x in scales if self.order(x) == 2]
+        largest = [x for x in scales if self.graph[x.reduction].name in EXTREMES]
+        return scales if strong or (largest and not self._only_used_by(node, _SCALE_INVARIANT)) else []
 
-    def _cancels(self, node: Node) -> bool:
-        """Whether a centered tensor is used for nothing but a variance or a softmax.
+    def _shifts(self, node: Node, leaf: Leaf) -> bool:
+        """Whether a statistic centers; a minimum does where what is left is divided by a statistic as well."""
+        if self.graph[leaf.reduction].name not in EXTREMES:
+            return self.order(leaf) == 1
+        return not self.sources[leaf.reduction].magnitude and self._rescaled(node, leaf.reduction)
+
+    def _rescaled(self, node: Node, reduction: int) -> bool:
+        """Whether a shifted tensor is divided by a statistic of the tensor that it was shifted from."""
+        scales = [
+            leaf
+            for user in self.users[node.index]
+            for join in _joins(self.graph[user])
+            if not join.centers and join.tensor == node.index
+            for leaf in self.within(join.operand)
+            if leaf.inverted == join.flipped
+        ]
+        return any(self.masks.get(leaf.reduction, 0) & self.masks[reduction] for leaf in scales)
+
+    def _only_used_by(self, node: Node, invariant: frozenset[str], *, squared: bool = False) -> bool:
+        """Whether a tensor is used for nothing but what does not change with its shift or scale.
 
         The derivative of mean((x - m)²) with respect to m is zero at the mean, and softmax and layer norm do not
         change under a shift: a stop of m does no harm there.
@@ -220,7 +246,7 @@ class _Analysis:
         while todo:
             for index in self.users[todo.pop()]:
                 user = self.graph[index]
-                if user.kind is Kind.OP and (squares(self.graph, user) or user.name in _SHIFT_INVARIANT):
+                if user.name in invariant or (squared and user.kind is Kind.OP and squares(self.graph, user)):
                     continue
                 if user.kind is not Kind.OP or role(user.name) not in {Role.SHAPE, Role.PART}:
                     return False
@@ -267,7 +293,7 @@ def _centered_tensor(graph: FlowGraph, sources: dict[int, Reduced], reduction: i
 
 def _name(graph: FlowGraph, source: Reduced, reduction: int, centered: set[int]) -> str:
     name = graph[reduction].name
-    if name in {"var", "std", "norm"}:
+    if name not in {"mean", "sum"}:
         return name
     if not source.squared:
         return "mean"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
 from bnlint.flow.ops import UNDIFFERENTIABLE, Role, role
@@ -23,26 +23,30 @@ class Reduced:
         stops: Stops between the tensor and the reduction (`x.detach().mean()`), in flow order.
         squared: Whether the values are squared before they are reduced.
         centered: Whether a statistic is subtracted before they are.
+        magnitude: Whether their signs are dropped before they are.
     """
 
     candidates: tuple[int, ...]
     stops: tuple[int, ...] = ()
     squared: bool = False
     centered: bool = False
+    magnitude: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """A statistic inside an expression.
 
-    `inverted` is whether it stands in the denominator, `negative` whether it is subtracted; `stops` are the
-    stops between the reduction and the expression, in flow order.
+    `inverted` is whether it stands in the denominator, `negative` whether it is subtracted; `stops` are the stops
+    between the reduction and the expression, in flow order; `switched` is whether they stand in one branch of a
+    choice whose other branch carries a gradient.
     """
 
     reduction: int
     inverted: bool
     negative: bool
     stops: tuple[int, ...]
+    switched: bool = False
 
 
 def train_args(node: Node) -> tuple[int, ...]:
@@ -107,17 +111,28 @@ def exponent(graph: FlowGraph, node: Node) -> float | None:
 
 def squares(graph: FlowGraph, node: Node) -> bool:
     """Whether a node is the square of its first argument."""
-    if node.name == "mul":
-        return len(node.args) == 2 and node.args[0] == node.args[1]
+    if node.name == "mul" and len(node.args) == 2:
+        return _same(graph, *node.args)
     power = exponent(graph, node)
     return power is not None and power > 0 and power % 2 == 0
+
+
+def _same(graph: FlowGraph, first: int, second: int) -> bool:
+    """Whether two values are equal: one node, or the same stops and changes of layout behind one node."""
+    while first != second:
+        one, other = graph[first], graph[second]
+        steps = one.kind is Kind.STOP or (one.kind is Kind.OP and role(one.name) is Role.SHAPE)
+        if not steps or (one.kind, one.name, one.attributes) != (other.kind, other.name, other.attributes):
+            return False
+        first, second = one.args[0], other.args[0]
+    return True
 
 
 def reduced(graph: FlowGraph, reduction: int) -> Reduced:
     """Follow a reduction backwards to the tensor whose statistic it is."""
     candidates: list[int] = []
     stops: list[int] = []
-    squared = centered = False
+    squared = centered = magnitude = False
     index = graph[reduction].args[0] if graph[reduction].args else -1
     while index >= 0:
         node = graph[index]
@@ -140,12 +155,13 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
             candidates.clear()
             index = which
             continue
-        elif node.name == "abs" and squared:
-            pass
+        elif node.name == "abs":
+            magnitude = True
+            candidates.clear()
         elif role(node.name) is not Role.SHAPE and (squared or centered or node.name not in _CHAINED):
             break
         index = args[0] if args else -1
-    return Reduced(tuple(candidates), tuple(stops), squared, centered)
+    return Reduced(tuple(candidates), tuple(stops), squared, centered, magnitude)
 
 
 def _centered_operand(graph: FlowGraph, args: tuple[int, ...]) -> int | None:
@@ -185,62 +201,75 @@ def centered_before(graph: FlowGraph, reduction: int) -> bool:
     return same and node.name == first.name == "mean" and first.args == (tensor,)
 
 
-def leaves(graph: FlowGraph, index: int) -> list[Leaf]:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A step backwards from an expression, and what lies between the two."""
+
+    node: int
+    inverted: bool = False
+    negative: bool = False
+    stops: tuple[int, ...] = ()
+    switched: bool = False
+
+
+def leaves(graph: FlowGraph, index: int, live: Sequence[bool] = ()) -> list[Leaf]:
     """List the statistics that an expression is made of, one entry per way from the statistic to the expression.
 
     Only operations that keep a statistic a statistic are followed: layout, roots and powers, arithmetic, clamps,
     branches. Returns an empty list when there are too many paths to follow.
     """
     found: dict[Leaf, None] = {}
-    todo: list[tuple[int, bool, bool, tuple[int, ...]]] = [(index, False, False, ())]
+    todo = [_Way(index)]
     seen = set(todo)
     while todo:
-        current = todo.pop()
+        way = todo.pop()
         if len(seen) > MAX_PATHS:
             return []
-        node = graph[current[0]]
+        node = graph[way.node]
         if node.kind is Kind.OP and role(node.name) is Role.REDUCTION:
-            found[Leaf(*current)] = None
+            found[Leaf(way.node, way.inverted, way.negative, way.stops, way.switched)] = None
             continue
-        for step in _backwards(graph, node, *current[1:]):
+        for step in _backwards(graph, node, way, live):
             if step not in seen:
                 seen.add(step)
                 todo.append(step)
     return list(found)
 
 
-def _backwards(
-    graph: FlowGraph, node: Node, inverted: bool, negative: bool, stops: tuple[int, ...]
-) -> Iterator[tuple[int, bool, bool, tuple[int, ...]]]:
+def _backwards(graph: FlowGraph, node: Node, way: _Way, live: Sequence[bool]) -> Iterator[_Way]:
     """Yield the operands through which statistics come into a node, with what the node does to them."""
     args = train_args(node)
     if node.kind is Kind.STOP:
-        yield from ((arg, inverted, negative, (node.index, *stops)) for arg in args)
+        yield from (replace(way, node=arg, stops=(node.index, *way.stops)) for arg in args)
         return
-    if node.kind not in {Kind.OP, Kind.MERGE}:
+    if node.kind is Kind.MERGE:
+        flows = live and any(live[arg] for arg in args)
+        yield from (replace(way, node=arg, switched=way.switched or bool(flows and not live[arg])) for arg in args)
+        return
+    if node.kind is not Kind.OP:
         return
     match node.name:
         case "rsqrt" | "reciprocal":
-            yield args[0], not inverted, negative, stops
+            yield replace(way, node=args[0], inverted=not way.inverted)
         case "pow":
             power = exponent(graph, node)
-            yield args[0], inverted != (power is not None and power < 0), negative, stops
+            yield replace(way, node=args[0], inverted=way.inverted != (power is not None and power < 0))
         case "neg":
-            yield args[0], inverted, not negative, stops
+            yield replace(way, node=args[0], negative=not way.negative)
         case "mul" if len(args) == 2 and any((constant(graph[arg]) or 0) < 0 for arg in args):
-            yield from ((arg, inverted, not negative, stops) for arg in args)
+            yield from (replace(way, node=arg, negative=not way.negative) for arg in args)
         case "sub" | "rsub" if len(args) == 2:
-            yield args[0], inverted, negative != (node.name == "rsub"), stops
-            yield args[1], inverted, negative != (node.name == "sub"), stops
+            yield replace(way, node=args[0], negative=way.negative != (node.name == "rsub"))
+            yield replace(way, node=args[1], negative=way.negative != (node.name == "sub"))
         case "div" | "rdiv" if len(args) == 2:
-            yield args[0], inverted != (node.name == "rdiv"), negative, stops
-            yield args[1], inverted != (node.name == "div"), negative, stops
-        case _ if node.kind is Kind.MERGE or role(node.name) is Role.ARITHMETIC:
-            yield from ((arg, inverted, negative, stops) for arg in args)
+            yield replace(way, node=args[0], inverted=way.inverted != (node.name == "rdiv"))
+            yield replace(way, node=args[1], inverted=way.inverted != (node.name == "div"))
+        case _ if role(node.name) is Role.ARITHMETIC:
+            yield from (replace(way, node=arg) for arg in args)
         case "exp" if (inner := _negated_logarithm(graph, args[0])) is not None:
-            yield inner[0], not inverted, negative, (*inner[1], *stops)
+            yield replace(way, node=inner[0], inverted=not way.inverted, stops=(*inner[1], *way.stops))
         case _ if role(node.name) in {Role.SHAPE, Role.PART, Role.POINTWISE} and args:
-            yield args[0], inverted, negative, stops
+            yield replace(way, node=args[0])
         case _:
             return
 

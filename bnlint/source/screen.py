@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bnlint.flow.ops import GRAD_OFF, PAIRS, REDUCTIONS, STOPS
+from bnlint.flow.ops import GRAD_OFF, PAIRS, POOLS, REDUCTIONS, SPELLED, STOPS
 from bnlint.source.text import SourceText
 
-_STATISTICS = REDUCTIONS | frozenset(PAIRS)
+_STATISTICS = REDUCTIONS | SPELLED | frozenset(PAIRS) | frozenset(POOLS)
 _STOPS = frozenset(STOPS) | frozenset(GRAD_OFF)
 #: functions that stop a gradient by their call alone; as methods or annotations the names mean something else
 _CONVERSIONS = frozenset({"float", "int", "bool"})
