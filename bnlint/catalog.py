@@ -42,8 +42,10 @@ class Rule:
 
 
 def _statistic(holds: Callable[[Fact], bool]) -> Callable[[Fact | Trait], bool]:
-    """A rule about the stopped gradient of a statistic."""
-    return lambda fact: isinstance(fact, Fact) and fact.gradient is Gradient.STOPPED and holds(fact)
+    """A rule about the stopped gradient of a statistic; one that is not stopped for sure needs a purpose to tell."""
+    return lambda fact: (
+        isinstance(fact, Fact) and (fact.gradient is Gradient.STOPPED or fact.purpose is not None) and holds(fact)
+    )
 
 
 def _detached(fact: Fact) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
 from bnlint.flow.ops import UNDIFFERENTIABLE, Role, role
@@ -21,32 +21,32 @@ class Reduced:
     Attributes:
         candidates: The nodes that are this tensor in some layout or type, nearest first; the last is its origin.
         stops: Stops between the tensor and the reduction (`x.detach().mean()`), in flow order.
-        squared: Whether the values are squared before they are reduced.
+        squared: Whether the values are squared, or made absolute, before they are reduced.
+        absolute: Whether they are made absolute and not squared.
         centered: Whether a statistic is subtracted before they are.
-        magnitude: Whether their signs are dropped before they are.
+        optional: Stops that a flag may leave out (`(x.detach() if flag else x).mean()`).
     """
 
     candidates: tuple[int, ...]
     stops: tuple[int, ...] = ()
     squared: bool = False
     centered: bool = False
-    magnitude: bool = False
+    absolute: bool = False
+    optional: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """A statistic inside an expression.
 
-    `inverted` is whether it stands in the denominator, `negative` whether it is subtracted; `stops` are the stops
-    between the reduction and the expression, in flow order; `switched` is whether they stand in one branch of a
-    choice whose other branch carries a gradient.
+    `inverted` is whether it stands in the denominator, `negative` whether it is subtracted; `stops` are the
+    stops between the reduction and the expression, in flow order.
     """
 
     reduction: int
     inverted: bool
     negative: bool
     stops: tuple[int, ...]
-    switched: bool = False
 
 
 def train_args(node: Node) -> tuple[int, ...]:
@@ -132,7 +132,8 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
     """Follow a reduction backwards to the tensor whose statistic it is."""
     candidates: list[int] = []
     stops: list[int] = []
-    squared = centered = magnitude = False
+    optional: tuple[int, ...] = ()
+    squared = centered = absolute = False
     index = graph[reduction].args[0] if graph[reduction].args else -1
     while index >= 0:
         node = graph[index]
@@ -142,6 +143,9 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
             stops.insert(0, index)
         elif node.kind is Kind.MERGE and len(args) == 1:
             pass
+        elif node.kind is Kind.MERGE and (choice := _one_tensor(graph, args)) is not None:
+            index, optional = choice
+            continue
         elif node.kind is not Kind.OP:
             break
         elif squares(graph, node):
@@ -156,12 +160,24 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
             index = which
             continue
         elif node.name == "abs":
-            magnitude = True
+            absolute = not squared
+            squared = True
             candidates.clear()
         elif role(node.name) is not Role.SHAPE and (squared or centered or node.name not in _CHAINED):
             break
         index = args[0] if args else -1
-    return Reduced(tuple(candidates), tuple(stops), squared, centered, magnitude)
+    return Reduced(tuple(candidates), tuple(stops), squared, centered, absolute, optional)
+
+
+def _one_tensor(graph: FlowGraph, args: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
+    """Return the tensor that all branches are, and the stops that only some of them put on it."""
+    ends = [_aliases(graph, arg, {Role.SHAPE}) for arg in args]
+    common = set.intersection(*ends)
+    if not common:
+        return None
+    tensor = max(common)
+    stops = [{index for index in end if index > tensor and graph[index].kind is Kind.STOP} for end in ends]
+    return tensor, tuple(sorted(set.union(*stops)))
 
 
 def _centered_operand(graph: FlowGraph, args: tuple[int, ...]) -> int | None:
@@ -201,75 +217,62 @@ def centered_before(graph: FlowGraph, reduction: int) -> bool:
     return same and node.name == first.name == "mean" and first.args == (tensor,)
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """A step backwards from an expression, and what lies between the two."""
-
-    node: int
-    inverted: bool = False
-    negative: bool = False
-    stops: tuple[int, ...] = ()
-    switched: bool = False
-
-
-def leaves(graph: FlowGraph, index: int, live: Sequence[bool] = ()) -> list[Leaf]:
+def leaves(graph: FlowGraph, index: int) -> list[Leaf]:
     """List the statistics that an expression is made of, one entry per way from the statistic to the expression.
 
     Only operations that keep a statistic a statistic are followed: layout, roots and powers, arithmetic, clamps,
     branches. Returns an empty list when there are too many paths to follow.
     """
     found: dict[Leaf, None] = {}
-    todo = [_Way(index)]
+    todo: list[tuple[int, bool, bool, tuple[int, ...]]] = [(index, False, False, ())]
     seen = set(todo)
     while todo:
-        way = todo.pop()
+        current = todo.pop()
         if len(seen) > MAX_PATHS:
             return []
-        node = graph[way.node]
+        node = graph[current[0]]
         if node.kind is Kind.OP and role(node.name) is Role.REDUCTION:
-            found[Leaf(way.node, way.inverted, way.negative, way.stops, way.switched)] = None
+            found[Leaf(*current)] = None
             continue
-        for step in _backwards(graph, node, way, live):
+        for step in _backwards(graph, node, *current[1:]):
             if step not in seen:
                 seen.add(step)
                 todo.append(step)
     return list(found)
 
 
-def _backwards(graph: FlowGraph, node: Node, way: _Way, live: Sequence[bool]) -> Iterator[_Way]:
+def _backwards(
+    graph: FlowGraph, node: Node, inverted: bool, negative: bool, stops: tuple[int, ...]
+) -> Iterator[tuple[int, bool, bool, tuple[int, ...]]]:
     """Yield the operands through which statistics come into a node, with what the node does to them."""
     args = train_args(node)
     if node.kind is Kind.STOP:
-        yield from (replace(way, node=arg, stops=(node.index, *way.stops)) for arg in args)
+        yield from ((arg, inverted, negative, (node.index, *stops)) for arg in args)
         return
-    if node.kind is Kind.MERGE:
-        flows = live and any(live[arg] for arg in args)
-        yield from (replace(way, node=arg, switched=way.switched or bool(flows and not live[arg])) for arg in args)
-        return
-    if node.kind is not Kind.OP:
+    if node.kind not in {Kind.OP, Kind.MERGE}:
         return
     match node.name:
         case "rsqrt" | "reciprocal":
-            yield replace(way, node=args[0], inverted=not way.inverted)
+            yield args[0], not inverted, negative, stops
         case "pow":
             power = exponent(graph, node)
-            yield replace(way, node=args[0], inverted=way.inverted != (power is not None and power < 0))
+            yield args[0], inverted != (power is not None and power < 0), negative, stops
         case "neg":
-            yield replace(way, node=args[0], negative=not way.negative)
+            yield args[0], inverted, not negative, stops
         case "mul" if len(args) == 2 and any((constant(graph[arg]) or 0) < 0 for arg in args):
-            yield from (replace(way, node=arg, negative=not way.negative) for arg in args)
+            yield from ((arg, inverted, not negative, stops) for arg in args)
         case "sub" | "rsub" if len(args) == 2:
-            yield replace(way, node=args[0], negative=way.negative != (node.name == "rsub"))
-            yield replace(way, node=args[1], negative=way.negative != (node.name == "sub"))
+            yield args[0], inverted, negative != (node.name == "rsub"), stops
+            yield args[1], inverted, negative != (node.name == "sub"), stops
         case "div" | "rdiv" if len(args) == 2:
-            yield replace(way, node=args[0], inverted=way.inverted != (node.name == "rdiv"))
-            yield replace(way, node=args[1], inverted=way.inverted != (node.name == "div"))
-        case _ if role(node.name) is Role.ARITHMETIC:
-            yield from (replace(way, node=arg) for arg in args)
+            yield args[0], inverted != (node.name == "rdiv"), negative, stops
+            yield args[1], inverted != (node.name == "div"), negative, stops
+        case _ if node.kind is Kind.MERGE or role(node.name) is Role.ARITHMETIC:
+            yield from ((arg, inverted, negative, stops) for arg in args)
         case "exp" if (inner := _negated_logarithm(graph, args[0])) is not None:
-            yield replace(way, node=inner[0], inverted=not way.inverted, stops=(*inner[1], *way.stops))
+            yield inner[0], not inverted, negative, (*inner[1], *stops)
         case _ if role(node.name) in {Role.SHAPE, Role.PART, Role.POINTWISE} and args:
-            yield replace(way, node=args[0])
+            yield args[0], inverted, negative, stops
         case _:
             return
 

@@ -25,6 +25,7 @@ from bnlint.source.values import (
     Switch,
     Tensor,
     Value,
+    unknown,
 )
 
 _SEVERAL = frozenset({"topk", "sort", "kthvalue", "mode", "aminmax", "cummax", "cummin"})
@@ -78,9 +79,7 @@ class Caller(Spelled):
                 lost = isinstance(result, (Opaque, Literal))
                 return self._unknown(state, [*args, *kwargs.values()], node) if lost else result
             case _:
-                name = last_name(node.func).lower()
-                kind = "normalize" if "norm" in name or name.startswith("ln") else "call"
-                return self._unknown(state, [*args, *kwargs.values()], node, kind)
+                return self._unknown(state, [callee, *args, *kwargs.values()], node)
 
     def _super_method(self, state: State, func: cst.Attribute) -> Function | None:
         match func.value:
@@ -185,8 +184,10 @@ class Caller(Spelled):
                 return self.field(state, instance, field)
             case "types.SimpleNamespace" | "argparse.Namespace", []:
                 return Items(dict(kwargs.items()))
-        if path in _SILENT_BUILTINS or (not tensors and not any(isinstance(v, Items) for v in args)):
+        if path in _SILENT_BUILTINS:
             return Opaque("?")
+        if not tensors and not any(isinstance(v, Items) for v in args):
+            return unknown(*args)
         if name in STOPS and path.startswith(_TENSOR_PACKAGES):
             stopped = tensors[0] if tensors else self._unknown(state, args, node, "where")
             where = self.locate(node)
@@ -260,7 +261,9 @@ class Caller(Spelled):
         for value in values:
             parts = contents(value) if isinstance(value, Items) else [value]
             nodes += [part.node for part in parts if isinstance(part, Tensor)]
-        return self.add(state, name, nodes, self.locate(node)) if nodes else Opaque("?")
+        if not nodes:
+            return unknown(*values)
+        return self.add(state, name, nodes, self.locate(node), {"callee": last_name(node.func)})
 
     def _construct(self, cls: Class, args: list[Value], kwargs: dict[str, Value]) -> Value:
         instance = Instance(cls)
