@@ -78,7 +78,14 @@ def _never(_: Fact | Trait) -> bool:
 
 
 #: what people call a statistic
-PLAIN = {"var": "variance", "std": "standard deviation", "rms": "mean square"}
+PLAIN = {
+    "var": "variance",
+    "std": "standard deviation",
+    "rms": "mean square",
+    "max": "maximum",
+    "min": "minimum",
+    "logsumexp": "log-sum-exp",
+}
 
 BOTH = ("static", "runtime")
 
