@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import libcst as cst
 
+from bnlint.source.declared import declared
 from bnlint.source.values import Class
 
 _NATIVE_PARAMETERS = frozenset({"weight", "bias"})
@@ -57,6 +58,8 @@ def describe(node: cst.ClassDef, known: Mapping[str, Class]) -> Class:
                 fields.append(name)
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
                 _literal(name, value, literals)
+    state = declared(node, base.declared if base else None)
+    buffers |= state.plain.keys()
     return Class(
         node.name.value,
         methods,
@@ -67,6 +70,7 @@ def describe(node: cst.ClassDef, known: Mapping[str, Class]) -> Class:
         base,
         members,
         frozenset(bases) - {""},
+        state,
     )
 
 

@@ -184,7 +184,7 @@ class Evaluator(Recorder, ABC):
                 case Literal(int() | float() as a), Literal(int() | float() as b) if name in {"add", "sub", "mul"}:
                     return Literal({"add": a + b, "sub": a - b, "mul": a * b}[name])
                 case _:
-                    return Opaque("?")
+                    return Opaque(cst.Module(body=[]).code_for_node(node))
         args = [self.operand(state, left), self.operand(state, right)]
         return self.add(state, canonical(name), [a for a in args if a is not None], self.locate(node))
 

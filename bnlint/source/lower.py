@@ -11,13 +11,13 @@ import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 from bnlint.finding import SourceLocation
-from bnlint.flow.graph import FlowGraph, Owner
+from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
 from bnlint.source.calls import grad_switch
 from bnlint.source.classes import collect_classes
 from bnlint.source.interpret import Interpreter
 from bnlint.source.names import module_names
 from bnlint.source.record import FlowLost
-from bnlint.source.values import Class, Function, Instance, State, Value
+from bnlint.source.values import Class, Function, Instance, State, Tensor, Value
 
 #: longer tables at the top level of a module are data
 MAX_TABLE = 50
@@ -81,6 +81,8 @@ def lower(parsed: Parsed, wanted: Collection[str] | None = None) -> Iterator[tup
         interpreter = Interpreter(graph, names, parsed.locate, symbol)
         if _inference_only(interpreter, function):
             continue
+        if function.bound is not None:
+            _declare(graph, parsed, symbol, function.bound)
         try:
             interpreter.run(function)
         except (FlowLost, RecursionError):
@@ -117,8 +119,26 @@ def _entries(
 
 
 def _owner(symbol: str, cls: Class | None) -> Owner | None:
-    method = symbol.rpartition(".")[2]
-    return None if cls is None else Owner(cls.name, method, cls.bases, cls.parameters, cls.buffers)
+    if cls is None:
+        return None
+    method, state = symbol.rpartition(".")[2], cls.declared
+    return Owner(
+        cls.name,
+        method,
+        cls.bases,
+        cls.parameters,
+        cls.buffers,
+        frozenset(state.plain),
+        state.defaults,
+        state.private(method),
+    )
+
+
+def _declare(graph: FlowGraph, parsed: Parsed, symbol: str, me: Instance) -> None:
+    """Put the running statistics that are no buffers into the graph, each at the place where it starts."""
+    for name, node in me.cls.declared.plain.items():
+        origin = Origin(parsed.locate(node), symbol=symbol)
+        me.attributes[name] = Tensor(graph.add(Kind.BUFFER, name, origin=origin))
 
 
 def _inference_only(interpreter: Interpreter, function: Function) -> bool:
