@@ -42,8 +42,10 @@ class Rule:
 
 
 def _statistic(holds: Callable[[Fact], bool]) -> Callable[[Fact | Trait], bool]:
-    """A rule about the stopped gradient of a statistic."""
-    return lambda fact: isinstance(fact, Fact) and fact.gradient is Gradient.STOPPED and holds(fact)
+    """A rule about the stopped gradient of a statistic; one that is not stopped for sure needs a purpose to tell."""
+    return lambda fact: (
+        isinstance(fact, Fact) and (fact.gradient is Gradient.STOPPED or fact.purpose is not None) and holds(fact)
+    )
 
 
 def _trait(kind: Kind) -> Callable[[Fact | Trait], bool]:
@@ -87,9 +89,9 @@ RULES: tuple[Rule, ...] = (
     Rule("BN102", "statistic-without-grad", Severity.ERROR, BOTH, _statistic(_without_grad)),
     Rule("BN103", "statistic-of-detached-input", Severity.ERROR, BOTH, _statistic(_of_detached_input)),
     Rule("BN104", "statistic-leaves-autograd", Severity.ERROR, BOTH, _statistic(_leaves_autograd)),
-    Rule("BN106", "running-statistics-in-training", Severity.ERROR, ("static",), _trait(Kind.RUNNING_IN_TRAINING)),
+    Rule("BN106", "running-statistics-in-training", Severity.ERROR, BOTH, _trait(Kind.RUNNING_IN_TRAINING)),
     Rule("BN107", "unknown-stop", Severity.ERROR, ("runtime",), _statistic(_unknown)),
-    Rule("BN201", "running-statistic-keeps-graph", Severity.ERROR, ("static",), _trait(Kind.KEEPS_GRAPH)),
+    Rule("BN201", "running-statistic-keeps-graph", Severity.ERROR, BOTH, _trait(Kind.KEEPS_GRAPH)),
     Rule("BN202", "running-statistic-not-a-buffer", Severity.WARNING, ("static",), _trait(Kind.NOT_A_BUFFER)),
     Rule("BN203", "running-statistics-never-updated", Severity.WARNING, ("static",), _trait(Kind.NEVER_UPDATED)),
     Rule("BN204", "batch-statistics-in-eval", Severity.NOTE, ("static",), _trait(Kind.BATCH_IN_EVAL)),

@@ -74,7 +74,8 @@ class Owner:
         bases: The last names of its bases, and of theirs.
         parameters: The attributes that are parameters.
         buffers: The attributes that are buffers.
-        unregistered: Those of them that only look so: plain tensors, in no state dict.
+        state: Those of them that a layer has from the start, and keeps.
+        unregistered: Those of these that only look so: plain tensors, in no state dict.
         defaults: The numbers that attributes are by default, where they are arguments of the constructor.
         private: The attributes that no other method touches, but to give them their first value.
     """
@@ -84,6 +85,7 @@ class Owner:
     bases: frozenset[str]
     parameters: frozenset[str]
     buffers: frozenset[str]
+    state: frozenset[str] = frozenset()
     unregistered: frozenset[str] = frozenset()
     defaults: Mapping[str, float] = field(default_factory=dict)
     private: frozenset[str] = frozenset()
@@ -92,13 +94,15 @@ class Owner:
 class FlowGraph:
     """An append-only list of nodes; the arguments of a node come before it.
 
-    Args:
+    Attributes:
         owner: The class whose method it is, None for a plain function.
+        kept: The attributes of the object that outlive the function (`self.mean = ...`), and the nodes they hold.
     """
 
     def __init__(self, owner: Owner | None = None) -> None:
         self.owner = owner
         self._nodes: list[Node] = []
+        self.kept: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._nodes)

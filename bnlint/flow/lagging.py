@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bnlint.finding import Severity
 from bnlint.flow.graph import Kind as NodeKind
 from bnlint.flow.graph import Mode, Node
-from bnlint.flow.purposes import Purpose
+from bnlint.flow.purposes import RAW, Purpose
 from bnlint.flow.state import NATIVE, RUNNING, Running
 from bnlint.flow.traits import Kind, Trait
 
@@ -39,21 +39,21 @@ def _in_training(running: Running) -> Iterator[Trait]:
         for name in sorted(running.buffers_alone(operand, Mode.TRAIN) & updated.keys()):
             store, statistic = updated[name]
             own = running.sources(statistic)
-            if own & held and not own & normalized and _is_layer(running, node, tensor):
-                owner = running.graph.owner
-                meant = owner is not None and _MEANT.search(owner.name)
-                when = "just updated" if store.index < node.index else "still of the steps before"
+            if own & held and not own & normalized:
+                purpose = _purpose(running, node, tensor)
+                when = "just updated" if store.index < node.index else "as the steps before left it"
+                why = f" ({purpose.reason})" if purpose else ""
                 yield Trait(
                     Kind.RUNNING_IN_TRAINING,
                     name,
                     node.index,
-                    f"{name}, {when}, normalizes this input in training; the statistic of the batch does not: "
-                    "no gradient flows through it",
+                    f"{name}, {when}, normalizes this input in training, in place of the statistic of the batch: "
+                    f"no gradient flows through it{why}",
                     (
                         ("statistic", "the statistic of the batch is computed here", statistic.index),
                         ("use", "and goes into the buffer alone", store.index),
                     ),
-                    purpose=LAGGED if meant else None,
+                    purpose=purpose,
                 )
 
 
@@ -61,9 +61,12 @@ def _sources(running: Running, reduction: int) -> frozenset[int]:
     return running.sources(running.graph[reduction])
 
 
-def _is_layer(running: Running, node: Node, tensor: int) -> bool:
-    """Whether what is normalized are activations, not raw data: a layer of torch's kind, or parameters around it."""
-    return running.native or running.learned(tensor) or running.affine(node.index)
+def _purpose(running: Running, node: Node, tensor: int) -> Purpose | None:
+    """Say why it may be meant: raw data, unless it is a layer of torch's kind or parameters are around it; a name."""
+    if not (running.native or running.learned(tensor) or running.affine(node.index)):
+        return RAW
+    owner = running.graph.owner
+    return LAGGED if owner is not None and _MEANT.search(owner.name) else None
 
 
 def _never_updated(running: Running) -> Iterator[Trait]:

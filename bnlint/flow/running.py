@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bnlint.flow import lagging
 from bnlint.flow.coefficients import rest, terms
@@ -19,7 +19,7 @@ _MOMENTUM = re.compile(r"(self\.)?(?P<name>\w*momentum)$")
 _NEW_VALUE, _DEFAULT = 0.5, 0.1
 
 
-def traits(graph: FlowGraph, sites: list[Site]) -> Iterator[Trait]:
+def traits(graph: FlowGraph, sites: Sequence[Site]) -> Iterator[Trait]:
     """Yield what is to be said of the running statistics of a graph."""
     running = Running(graph, sites)
     if running.stores:

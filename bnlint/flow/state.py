@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
@@ -31,10 +31,12 @@ def args_in(node: Node, mode: Mode) -> tuple[int, ...]:
 class Running:
     """A flow graph, and what its rules ask of it."""
 
-    def __init__(self, graph: FlowGraph, sites: list[Site]) -> None:
+    def __init__(self, graph: FlowGraph, sites: Sequence[Site]) -> None:
         self.graph = graph
         self.sites = sites
-        self.stores = [node for node in graph if node.kind is Kind.STORE and node.mode & Mode.TRAIN]
+        stores = (node for node in graph if node.kind is Kind.STORE and node.mode & Mode.TRAIN)
+        owner = graph.owner
+        self.stores = [node for node in stores if owner is None or node.name in owner.state]
 
     @cached_property
     def live(self) -> list[bool]:

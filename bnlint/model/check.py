@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from bnlint.catalog import PLAIN, Fact, Rule, judge
+from bnlint.catalog import PLAIN, Fact, Rule, judge, severity
 from bnlint.errors import BnlintError, CaptureWarning, InputError
 from bnlint.finding import Finding, Mark, Measurement, ModuleLocation, SourceLocation
+from bnlint.flow.judged import traits
 from bnlint.flow.sites import Gradient, Statistic, find_sites
+from bnlint.flow.traits import Kind, Trait
 from bnlint.model.capture import capture
 from bnlint.model.lower import location_of, lower
 from bnlint.model.probe import Measured, measure, owner
@@ -110,9 +112,13 @@ def require_measured(checked: list[Checked]) -> None:
 def findings_of(checked: Checked) -> Iterator[Finding]:
     """Judge one measured layer (verdict table of the design, section 5)."""
     measured = checked.measured
-    if measured is None or not measured.wrong:
+    if measured is None:
         return
     where = ModuleLocation(checked.layer.path, type(checked.layer.module).__name__)
+    shown = _shown(measured)
+    yield from (_of_trait(rule, where, measured, trait) for rule, trait in shown if trait.purpose is None)
+    if not measured.wrong or any(trait.kind is Kind.RUNNING_IN_TRAINING for _, trait in shown):
+        return
     statistics = [s for site in measured.sites for s in site.statistics]
     stopped = [s for s in statistics if measured.stopped(s)]
     flows = tuple((s.name, s not in stopped) for s in statistics)
@@ -120,42 +126,70 @@ def findings_of(checked: Checked) -> Iterator[Finding]:
     for statistic in stopped:
         graph = measured.lowered.graph
         stop = graph[statistic.stops[0]]
-        fact = Fact(statistic.name, Gradient.STOPPED, stop.name, stop.index < statistic.reduction)
+        before = stop.index < statistic.reduction
+        fact = Fact(statistic.name, Gradient.STOPPED, stop.name, before, statistic.purpose)
         rule = judge(fact, "runtime")
         if rule is not None:
             location, marks = _stop_location(measured, statistic), _marks(measured, statistic)
-            yield _finding(rule, where, measurement, statistic, stop=stop.name, location=location, marks=marks)
+            yield _finding(rule, fact, where, measurement, location=location, marks=marks)
     if not stopped:
-        rule = judge(Fact(None, Gradient.STOPPED), "runtime")
+        fact = Fact(None, Gradient.STOPPED)
+        rule = judge(fact, "runtime")
         if rule is not None:
-            yield _finding(rule, where, measurement)
+            yield _finding(rule, fact, where, measurement)
 
 
-def _finding(
-    rule: Rule,
-    where: ModuleLocation,
-    measurement: Measurement,
-    statistic: Statistic | None = None,
-    *,
-    stop: str | None = None,
-    location: SourceLocation | None = None,
-    marks: tuple[Mark, ...] = (),
-) -> Finding:
-    what = (
-        f"no gradient flows through the {_plain(statistic)}" if statistic else "its gradient is wrong, stopped unseen"
-    )
-    how = f" ({stop})" if stop else ""
+def _shown(measured: Measured) -> list[tuple[Rule, Trait]]:
+    """List the traits that the recorded step shows, each with its rule; one that can be measured must be."""
+    found = [(judge(trait, "runtime"), trait) for trait in traits(measured.lowered.graph, measured.sites)]
+    return [
+        (rule, trait)
+        for rule, trait in found
+        if rule is not None and (trait.kind is not Kind.KEEPS_GRAPH or trait.subject in measured.kept)
+    ]
+
+
+def _of_trait(rule: Rule, where: ModuleLocation, measured: Measured, trait: Trait) -> Finding:
+    places = ((role, text, _line(measured, index)) for role, text, index in trait.marks)
+    gradient = Measurement(measured.error, measured.cosine, (), measured.exact) if measured.wrong else None
     return Finding(
         rule.code,
         rule.name,
         rule.severity,
+        f"layer {where.module or '(the model itself)'}: {trait.message}",
+        _line(measured, trait.node),
+        symbol=where.class_name,
+        module=where,
+        statistic=trait.subject,
+        marks=tuple(Mark(role, text, location) for role, text, location in places if location is not None),
+        measurement=gradient,
+    )
+
+
+def _finding(
+    rule: Rule,
+    fact: Fact,
+    where: ModuleLocation,
+    measurement: Measurement,
+    *,
+    location: SourceLocation | None = None,
+    marks: tuple[Mark, ...] = (),
+) -> Finding:
+    name = PLAIN.get(fact.statistic or "", fact.statistic)
+    what = f"no gradient flows through the {name}" if name else "its gradient is wrong, stopped unseen"
+    how = f" ({fact.stop})" if fact.stop else ""
+    why = f" ({fact.purpose.reason})" if fact.purpose else ""
+    return Finding(
+        rule.code,
+        rule.name,
+        severity(rule, fact),
         f"layer {where.module or '(the model itself)'}: {what}{how}; gradient error "
-        f"{'' if measurement.exact else 'about '}{measurement.error:.2g}, cosine {measurement.cosine:.3f}",
+        f"{'' if measurement.exact else 'about '}{measurement.error:.2g}, cosine {measurement.cosine:.3f}{why}",
         location,
         symbol=where.class_name,
         module=where,
-        statistic=statistic.name if statistic else None,
-        stop=stop,
+        statistic=fact.statistic,
+        stop=fact.stop,
         marks=marks,
         measurement=measurement,
     )

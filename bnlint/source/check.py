@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import ast
+import functools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import libcst as cst
 
 from bnlint.catalog import BY_CODE, PLAIN, Fact, Rule, judge, severity
-from bnlint.finding import Finding, Mark, SourceLocation
+from bnlint.finding import Finding, Mark, Severity, SourceLocation
 from bnlint.flow.graph import FlowGraph
 from bnlint.flow.judged import traits
-from bnlint.flow.purposes import Purpose
-from bnlint.flow.sites import Statistic, find_sites
+from bnlint.flow.purposes import COMMENTED, Purpose
+from bnlint.flow.sites import Site, Statistic, attributes_given, find_sites
 from bnlint.flow.traits import Trait
 from bnlint.source.edits import fix_for
-from bnlint.source.lower import Parsed, lower, parse, unplaced
+from bnlint.source.intent import never_trained, said_to_be_meant
+from bnlint.source.lower import NOWHERE, Parsed, lower, parse, unplaced
 from bnlint.source.screen import may_hold_findings, screen
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply
@@ -50,12 +52,15 @@ def check_source(source: bytes, path: str) -> list[Finding]:
         parsed = parse(screened.text, path)
     except cst.ParserSyntaxError as error:
         return [_broken(path, error.message, error.raw_line, error.raw_column + 1)]
-    if not any(_reported(text, graph) for _, graph in lower(unplaced(parsed), screened.wanted)):
+    if not any(_reported(text, find_sites(graph), graph) for _, graph in lower(unplaced(parsed), screened.wanted)):
         return []
+    given_back = functools.cache(functools.partial(_given_back, parsed))
     found = {
         (finding.code, finding.location, finding.statistic): finding
-        for _, graph in lower(parsed, screened.wanted)
-        for reported in _reported(text, graph)
+        for symbol, graph in lower(parsed, screened.wanted)
+        for reported in _reported(
+            text, find_sites(graph, given_back(symbol.rpartition(".")[0]) if graph.kept else ()), graph
+        )
         if (finding := _finding(text, parsed, graph, reported)) is not None
     }
     return suppressed(text.text, sorted(found.values(), key=_position))
@@ -107,26 +112,40 @@ class _Reported:
     statistic: Statistic | None = None
 
 
-def _reported(text: SourceText, graph: FlowGraph) -> list[_Reported]:
+def _given_back(parsed: Parsed, owner: str) -> frozenset[str]:
+    """Name the attributes that a method of a class gives back to a tensor: what it took out with them."""
+    graphs = (graph for name, graph in lower(unplaced(parsed)) if name.startswith(f"{owner}."))
+    return frozenset(name for graph in graphs for name in attributes_given(graph))
+
+
+def _reported(text: SourceText, sites: Sequence[Site], graph: FlowGraph) -> list[_Reported]:
     """List what rules report of a function."""
-    sites = find_sites(graph)
     facts: list[tuple[Fact | Trait, Statistic | None]] = [
-        (_fact(graph, statistic), statistic) for site in sites for statistic in site.statistics if statistic.stops
+        (_fact(text, graph, statistic), statistic)
+        for site in sites
+        for statistic in site.statistics
+        if statistic.stops and not never_trained(graph[statistic.use].origin.symbol or "")
     ]
     facts += [(trait, None) for trait in traits(graph, sites)]
     return [
         _Reported(rule, fact, statistic)
         for fact, statistic in facts
-        if (rule := judge(fact, "static")) is not None
-        # `float(a.std())` in a module that never names torch is about arrays.
-        and not (rule.code == "BN104" and "torch" not in text.text)
+        if (rule := judge(fact, "static")) is not None and not (rule.code == "BN104" and _is_number(text, rule, fact))
     ]
 
 
-def _fact(graph: FlowGraph, statistic: Statistic) -> Fact:
+def _is_number(text: SourceText, rule: Rule, fact: Fact | Trait) -> bool:
+    """Whether a plain number was wanted: it is given back, or of arrays (`float(a.std())` where torch is not named)."""
+    return severity(rule, fact) is Severity.NOTE or "torch" not in text.text
+
+
+def _fact(text: SourceText, graph: FlowGraph, statistic: Statistic) -> Fact:
     stop = graph[statistic.stops[0]]
     before = stop.index < statistic.reduction
-    return Fact(statistic.name, statistic.gradient, stop.name, before, statistic.purpose)
+    purpose, where = statistic.purpose, stop.origin.location
+    if purpose is None and where is not None and where != NOWHERE and said_to_be_meant(text, where):
+        purpose = COMMENTED
+    return Fact(statistic.name, statistic.gradient, stop.name, before, purpose)
 
 
 def _finding(text: SourceText, parsed: Parsed, graph: FlowGraph, reported: _Reported) -> Finding | None:
@@ -146,7 +165,8 @@ def _finding(text: SourceText, parsed: Parsed, graph: FlowGraph, reported: _Repo
                 statistic=statistic.name,
                 stop=node.name,
                 marks=_marks(graph, _places(graph, statistic)),
-                fix=fix_for(text, parsed, graph, statistic),
+                # What is meant is not to be mended.
+                fix=None if about.severity is Severity.NOTE else fix_for(text, parsed, graph, statistic),
             )
         case _:
             return None

@@ -13,7 +13,8 @@ from bnlint.source.values import Class
 _NATIVE_PARAMETERS = frozenset({"weight", "bias"})
 #: an attribute that starts as one of these is state, like a buffer
 _CONSTANT_TENSORS = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "tensor"})
-_NATIVE_BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+#: what torch's own layers keep
+NATIVE_BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 
 
 def collect_classes(module: cst.Module) -> dict[str, Class]:
@@ -39,7 +40,7 @@ def describe(node: cst.ClassDef, known: Mapping[str, Class]) -> Class:
             base = base or known[name]
         elif name.endswith("Norm") or "BatchNorm" in name or "InstanceNorm" in name:
             parameters |= _NATIVE_PARAMETERS
-            buffers |= _NATIVE_BUFFERS
+            buffers |= NATIVE_BUFFERS
     methods = dict(base.methods) if base else {}
     members = dict(base.members) if base else {}
     fields = list(base.fields) if base else []

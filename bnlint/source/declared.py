@@ -20,11 +20,13 @@ class Declared:
 
     Attributes:
         plain: Attributes that start as a tensor, or number, outside the state dict, and where they do.
+        registered: The buffers that the class registers.
         defaults: Arguments of the constructor and the attributes that hold them, and their numbers by default.
         mentions: For each method the names and strings in it that may be attributes.
     """
 
     plain: Mapping[str, cst.CSTNode] = field(default_factory=dict)
+    registered: frozenset[str] = frozenset()
     defaults: Mapping[str, float] = field(default_factory=dict)
     mentions: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -43,7 +45,7 @@ class Declared:
 def declared(node: cst.ClassDef, base: Declared | None) -> Declared:
     """Read the text of one class; it has the methods of its base as well."""
     plain: dict[str, cst.CSTNode] = {}
-    registered: set[str] = set()
+    registered = set(base.registered) if base else set()
     defaults: dict[str, float] = {}
     mentions = dict(base.mentions) if base else {}
     for method in node.body.body:
@@ -70,7 +72,7 @@ def declared(node: cst.ClassDef, base: Declared | None) -> Declared:
                     known.add(_string(part) or "")
         mentions[name] = frozenset(known)
     unregistered = {name: at for name, at in plain.items() if name not in registered}
-    return Declared(unregistered, {**(base.defaults if base else {}), **defaults}, mentions)
+    return Declared(unregistered, frozenset(registered), {**(base.defaults if base else {}), **defaults}, mentions)
 
 
 def own(node: cst.CSTNode) -> str | None:

@@ -24,6 +24,7 @@ from bnlint.source.values import (
     State,
     Tensor,
     Value,
+    unknown,
 )
 
 BINARY: dict[type[cst.BaseBinaryOp] | type[cst.BaseAugOp], str] = {
@@ -183,8 +184,10 @@ class Evaluator(Recorder, ABC):
             match left, right:
                 case Literal(int() | float() as a), Literal(int() | float() as b) if name in {"add", "sub", "mul"}:
                     return Literal({"add": a + b, "sub": a - b, "mul": a * b}[name])
+                case Literal(1 | 1.0), Opaque(text) if name == "sub":
+                    return Opaque(f"1 - {text}")
                 case _:
-                    return Opaque(cst.Module(body=[]).code_for_node(node))
+                    return unknown(left, right)
         args = [self.operand(state, left), self.operand(state, right)]
         return self.add(state, canonical(name), [a for a in args if a is not None], self.locate(node))
 
@@ -234,7 +237,7 @@ class Evaluator(Recorder, ABC):
             for expression, mode in ((node.body, condition.true), (node.orelse, condition.false))
             if mode & state.mode
         ]
-        return self.merge(branches) if branches else Opaque("?")
+        return self.merge(branches, condition == Condition()) if branches else Opaque("?")
 
     def _sequence(self, state: State, node: cst.Tuple | cst.List | cst.Set) -> Value:
         items = Items()
@@ -266,7 +269,7 @@ class Evaluator(Recorder, ABC):
             if isinstance(part, cst.Index):
                 return self.load_item(value, self.evaluate(state, part.value))
             return value
-        return Opaque("?")
+        return unknown(value)
 
     def _comprehension(
         self, state: State, loop: cst.CompFor, key: cst.BaseExpression | None, value: cst.BaseExpression
