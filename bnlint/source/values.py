@@ -10,6 +10,7 @@ import libcst as cst
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Mode
+from bnlint.source.declared import Declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Class:
     base: Class | None = None
     members: Mapping[str, Member] = field(default_factory=dict)
     bases: frozenset[str] = frozenset()
+    declared: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)
