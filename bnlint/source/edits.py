@@ -92,4 +92,4 @@ def _without_call(
 ) -> list[Edit] | None:
     if stop.origin.region is None:
         return without_suffix(text, parsed, location)
-    return without_function(text, parsed, location, number=untyped(graph, stop.args[0]))
+    return without_function(text, parsed, location, number=untyped(parsed, graph, stop.args[0]))

@@ -13,11 +13,12 @@ from bnlint.flow.ops import canonical
 from bnlint.source.classes import last_name
 from bnlint.source.lower import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import Tree
-from bnlint.source.unstop import POINTWISE, as_method
+from bnlint.source.tree import Tree, nodes
+from bnlint.source.unstop import POINTWISE, as_method, without_function
 
 #: how a tensor becomes the number, list or array that it was, where something else still needs one
 _BACK = {"item": ".item()", "float": ".item()", "tolist": ".tolist()", "numpy": ".detach().numpy()"}
+_REMAKING = frozenset({"as_tensor", "asarray"})
 _MEETS = frozenset({"add", "sub", "rsub", "mul", "div", "pow"})
 _OPERATORS = (cst.Add, cst.Subtract, cst.Multiply, cst.Divide, cst.Power)
 
@@ -27,14 +28,27 @@ def makes_number(stop: Node) -> bool:
     return stop.name in {"item", "float", "tolist"} or (stop.name == "numpy" and stop.origin.region is None)
 
 
-def numbers(graph: FlowGraph) -> set[int]:
+def remade(parsed: Parsed) -> set[SourceLocation]:
+    """Return the calls that make a tensor of numbers, and leave a tensor what it is."""
+    calls = (node for node in nodes(parsed.module) if isinstance(node, cst.Call) and last_name(node.func) in _REMAKING)
+    return {parsed.locate(call) for call in calls if not _is_of_numpy(call.func)}
+
+
+def _is_of_numpy(func: cst.BaseExpression) -> bool:
+    return isinstance(func, cst.Attribute) and last_name(func.value) in {"np", "numpy"}
+
+
+def numbers(parsed: Parsed, graph: FlowGraph) -> set[int]:
     """Return the nodes whose values are, or may be, plain numbers made of tensors."""
+    tensors = remade(parsed)
     found: set[int] = set()
     for node in graph:
         values = [arg for arg in node.args if graph[arg].kind is not Kind.CONSTANT]
         match node.kind:
             case Kind.STOP if makes_number(node):
                 found.add(node.index)
+            case Kind.OP if node.origin.location in tensors:
+                pass
             case Kind.OP if values and found.issuperset(values):
                 found.add(node.index)
             case Kind.MERGE if not found.isdisjoint(values):
@@ -42,9 +56,9 @@ def numbers(graph: FlowGraph) -> set[int]:
     return found
 
 
-def untyped(graph: FlowGraph, index: int) -> bool:
+def untyped(parsed: Parsed, graph: FlowGraph, index: int) -> bool:
     """Whether a value is made of numbers or lists of numbers: arrays keep the type of the tensor they came from."""
-    if index not in numbers(graph):
+    if index not in numbers(parsed, graph):
         return False
     while not makes_number(node := graph[index]):
         index = next(arg for arg in node.args if graph[arg].kind is not Kind.CONSTANT)
@@ -75,9 +89,10 @@ class Numbers:
     def __init__(self, text: SourceText, parsed: Parsed, graph: FlowGraph, removed: Iterable[int]) -> None:
         self.text, self.parsed, self.graph = text, parsed, graph
         self.tree = Tree(parsed.module)
-        self.plain = numbers(graph)
+        self.plain = numbers(parsed, graph)
         origins = [graph[index].origin for index in removed]
         self.calls = {origin.location for origin in origins if origin.region == origin.location}
+        self.remade = remade(parsed)
         operations = [node for node in graph if node.kind is Kind.OP and not self.plain.isdisjoint(node.args)]
         self.meeting = {node.origin.location for node in operations if node.index not in self.plain}
         self.inside = {node.origin.location for node in operations if node.index in self.plain}
@@ -152,6 +167,11 @@ class Numbers:
         where, name = self.parsed.locate(call), last_name(call.func)
         if where in self.calls:
             return Turned(met=frozenset({where}))
+        if where in self.meeting and where in self.remade:
+            sources = [n.args[0] for n in self.graph if n.origin.location == where and n.args]
+            number = any(untyped(self.parsed, self.graph, source) for source in sources)
+            own = without_function(self.text, self.parsed, where, number=number)
+            return None if own is None else Turned(tuple(own), frozenset({where}))
         keyword = "" if argument.keyword is None else argument.keyword.value
         if where in self.meeting and canonical(name) in _MEETS and keyword in {"", "other", "exponent"}:
             return Turned(met=frozenset({where}))

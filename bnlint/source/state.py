@@ -46,7 +46,7 @@ class State:
         self.text, self.parsed, self.graph, self.removed = text, parsed, graph, removed
         self.tree = Tree(parsed.module)
         self.regions = {graph[i].origin.region for i in removed if graph[i].name in GRAD_OFF.values()} - {None}
-        plain = numbers(graph)
+        plain = numbers(parsed, graph)
         places = [graph[index].origin.location for index in removed if index not in plain]
         self.ends = {_end(place) for place in places if place is not None}
         self.live = self._fed() - plain

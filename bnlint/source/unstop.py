@@ -17,7 +17,7 @@ from bnlint.source.wrappers import wrapped
 #: functions of plain numbers that tensors have as methods
 POINTWISE = frozenset({"sqrt", "exp", "log"})
 #: functions that stop a gradient and otherwise give back what they get
-_FUNCTIONS = POINTWISE | {"detach", "float", "tensor", "as_tensor", "new_tensor", "from_numpy", "Variable"}
+_FUNCTIONS = POINTWISE | {"detach", "float", "tensor", "as_tensor", "asarray", "new_tensor", "from_numpy", "Variable"}
 STOPPING = _FUNCTIONS | {"item", "tolist", "numpy"}
 _LAST_DOT = re.compile(r"\.\s*\w+\s*(\([^#]*\))?\Z")
 #: expressions that need no parentheses before a dot, or as an operand
