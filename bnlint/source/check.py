@@ -15,8 +15,8 @@ from bnlint.flow.sites import Statistic, find_sites
 from bnlint.source.edits import fix_for
 from bnlint.source.lower import Parsed, lower, parse, unplaced
 from bnlint.source.screen import may_hold_findings, screen
-from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply
+from bnlint.source.unused import judged, names_rules
 
 #: how often a file is checked again after fixes that made room for others
 MAX_PASSES = 10
@@ -35,6 +35,14 @@ def check_source(source: bytes, path: str) -> list[Finding]:
     tree = _tree(source, path)
     if isinstance(tree, Finding):
         return [tree]
+    found = _unjudged(source, path, tree)
+    if not found and not names_rules(source):
+        return []
+    return sorted(judged(SourceText.decode(source).text, found, path), key=_position)
+
+
+def _unjudged(source: bytes, path: str, tree: ast.Module) -> list[Finding]:
+    """Return the findings of a file that Python can parse, suppressed or not."""
     if not may_hold_findings(source):
         return []
     text = SourceText.decode(source)
@@ -53,16 +61,16 @@ def check_source(source: bytes, path: str) -> list[Finding]:
         for statistic, rule in _reported(text, graph)
         for finding in _findings(text, parsed, graph, statistic, rule)
     }
-    return suppressed(text.text, sorted(found.values(), key=_position))
+    return list(found.values())
 
 
-def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool]) -> bytes:
-    """Apply the safe fixes of the wanted findings until none is left.
+def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool], *, unsafe: bool = False) -> bytes:
+    """Apply the fixes of the wanted findings until none is left, those that are not safe only if `unsafe`.
 
     The result parses, else the text before the offending fix comes back.
     """
     for _ in range(MAX_PASSES):
-        found = [f for f in check_source(source, path) if wanted(f) and f.fix is not None and f.fix.safe]
+        found = [f for f in check_source(source, path) if wanted(f) and f.fix is not None and (f.fix.safe or unsafe)]
         if not found:
             break
         text = SourceText.decode(source)

@@ -11,6 +11,7 @@ from bnlint import atomic
 from bnlint.errors import InputError
 from bnlint.finding import Finding
 from bnlint.source.check import check_source, fix_source
+from bnlint.source.ignores import with_ignores
 from bnlint.source.text import SourceText
 
 
@@ -55,18 +56,36 @@ def check_files(paths: Sequence[Path], progress: Callable[[Path], None] | None =
     return findings
 
 
-def fix_files(paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool) -> list[FixedFile]:
-    """Apply the safe fixes of the wanted findings; each file is written whole or not at all."""
+def fix_files(
+    paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool, unsafe: bool = False
+) -> list[FixedFile]:
+    """Apply the fixes of the wanted findings; each file is written whole or not at all."""
     fixed: list[FixedFile] = []
     for path in paths:
-        before = read(path)
-        findings = tuple(f for f in check_source(before, str(path)) if wanted(f))
-        after = fix_source(before, str(path), wanted) if findings else before
-        left = tuple(f for f in check_source(after, str(path)) if wanted(f)) if after != before else findings
-        fixed.append(FixedFile(path, before, after, findings, left))
-        if write and after != before:
-            _replace(path, after)
+        file = fix_text(path, read(path), wanted, unsafe=unsafe)
+        fixed.append(file)
+        if write and file.after != file.before:
+            _replace(path, file.after)
     return fixed
+
+
+def fix_text(path: Path, before: bytes, wanted: Callable[[Finding], bool], *, unsafe: bool = False) -> FixedFile:
+    """Apply the fixes of the wanted findings to the content of a file, and write nothing."""
+    findings = tuple(f for f in check_source(before, str(path)) if wanted(f))
+    after = fix_source(before, str(path), wanted, unsafe=unsafe) if findings else before
+    left = tuple(f for f in check_source(after, str(path)) if wanted(f)) if after != before else findings
+    return FixedFile(path, before, after, findings, left)
+
+
+def add_ignores(path: Path, wanted: Callable[[Finding], bool], reason: str) -> FixedFile:
+    """Write a comment into a file for each wanted finding, which suppresses it."""
+    before = read(path)
+    findings = tuple(f for f in check_source(before, str(path)) if wanted(f))
+    after = with_ignores(before, str(path), findings, reason) if any(f.code != "BN001" for f in findings) else before
+    left = tuple(f for f in check_source(after, str(path)) if wanted(f)) if after != before else findings
+    if after != before:
+        _replace(path, after)
+    return FixedFile(path, before, after, findings, left)
 
 
 def _replace(path: Path, content: bytes) -> None:
