@@ -6,35 +6,46 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bnlint.finding import Severity
+from bnlint.flow.purposes import Purpose
 from bnlint.flow.sites import Gradient
+from bnlint.flow.traits import Trait
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What rules judge: one statistic of one site, as both engines see it.
+    """One statistic of one site, as both engines see it.
 
     Attributes:
         statistic: `mean`, `var`, `std`, `norm`, `rms`; None where only the layer as a whole was measured.
         gradient: Whether its gradient flows.
         stop: The kind of its first stop (`detach`, `data`, `no_grad`, `item` …), None where there is none to see.
         before: Whether that stop comes before the reduction (`x.detach().mean()`).
+        purpose: Why the stop is meant or does little harm, None where nothing says so.
     """
 
     statistic: str | None
     gradient: Gradient
     stop: str | None = None
     before: bool = False
+    purpose: Purpose | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule; its page is `rules/CODE-NAME.md`."""
+    """A rule; its page is `rules/CODE-NAME.md`. `severity` is that of a fact which no purpose makes less."""
 
     code: str
     name: str
     severity: Severity
     engines: tuple[str, ...]
-    applies: Callable[[Fact], bool]
+    applies: Callable[[Fact | Trait], bool]
+
+
+def _statistic(holds: Callable[[Fact], bool]) -> Callable[[Fact | Trait], bool]:
+    """A rule about the stopped gradient of a statistic; one that is not stopped for sure needs a purpose to tell."""
+    return lambda fact: (
+        isinstance(fact, Fact) and (fact.gradient is Gradient.STOPPED or fact.purpose is not None) and holds(fact)
+    )
 
 
 def _detached(fact: Fact) -> bool:
@@ -53,11 +64,11 @@ def _leaves_autograd(fact: Fact) -> bool:
     return fact.stop in {"item", "float", "tolist", "numpy", "tensor"}
 
 
-def _unknown(fact: Fact) -> bool:
-    return fact.gradient is Gradient.STOPPED
+def _unknown(_: Fact) -> bool:
+    return True
 
 
-def _never(_: Fact) -> bool:
+def _never(_: Fact | Trait) -> bool:
     return False
 
 
@@ -70,18 +81,22 @@ BOTH = ("static", "runtime")
 RULES: tuple[Rule, ...] = (
     Rule("BN001", "syntax-error", Severity.ERROR, ("static",), _never),
     Rule("BN002", "unused-suppression", Severity.WARNING, ("static",), _never),
-    Rule("BN101", "detached-statistic", Severity.ERROR, BOTH, _detached),
-    Rule("BN102", "statistic-without-grad", Severity.ERROR, BOTH, _without_grad),
-    Rule("BN103", "statistic-of-detached-input", Severity.ERROR, BOTH, _of_detached_input),
-    Rule("BN104", "statistic-leaves-autograd", Severity.ERROR, BOTH, _leaves_autograd),
-    Rule("BN107", "unknown-stop", Severity.ERROR, ("runtime",), _unknown),
+    Rule("BN101", "detached-statistic", Severity.ERROR, BOTH, _statistic(_detached)),
+    Rule("BN102", "statistic-without-grad", Severity.ERROR, BOTH, _statistic(_without_grad)),
+    Rule("BN103", "statistic-of-detached-input", Severity.ERROR, BOTH, _statistic(_of_detached_input)),
+    Rule("BN104", "statistic-leaves-autograd", Severity.ERROR, BOTH, _statistic(_leaves_autograd)),
+    Rule("BN107", "unknown-stop", Severity.ERROR, ("runtime",), _statistic(_unknown)),
 )
 
 BY_CODE: dict[str, Rule] = {rule.code: rule for rule in RULES}
 
 
-def judge(fact: Fact, engine: str) -> Rule | None:
+def judge(fact: Fact | Trait, engine: str) -> Rule | None:
     """Return the rule that reports a fact, None where it is right or not known to be wrong."""
-    if fact.gradient is not Gradient.STOPPED:
-        return None
     return next((rule for rule in RULES if engine in rule.engines and rule.applies(fact)), None)
+
+
+def severity(rule: Rule, fact: Fact | Trait) -> Severity:
+    """Return how severe a fact is: that of its rule, or less where there is a purpose."""
+    purpose = fact.purpose if isinstance(fact, Fact) else None
+    return rule.severity if purpose is None else purpose.severity

@@ -65,10 +65,15 @@ class Node:
 
 
 class FlowGraph:
-    """An append-only list of nodes; the arguments of a node come before it."""
+    """An append-only list of nodes; the arguments of a node come before it.
+
+    Attributes:
+        kept: The attributes of the object that outlive the function (`self.mean = ...`), and the nodes they hold.
+    """
 
     def __init__(self) -> None:
         self._nodes: list[Node] = []
+        self.kept: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._nodes)

@@ -8,22 +8,14 @@ gradient there, its gradient is stopped, and the first stop on the way is the ca
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
-from bnlint.flow.ops import Role, role
-from bnlint.flow.statistics import (
-    Leaf,
-    Reduced,
-    carried,
-    centered_before,
-    leaves,
-    liveness,
-    reduced,
-    squares,
-    train_args,
-)
+from bnlint.flow.analysis import SCALES, Analysis, joins
+from bnlint.flow.graph import FlowGraph, Kind
+from bnlint.flow.purposes import RENORMALIZED, SWITCHED, Purpose, purpose_of, switched
+from bnlint.flow.statistics import Reduced
 
 
 class Gradient(StrEnum):
@@ -32,9 +24,6 @@ class Gradient(StrEnum):
     FLOWS = "flows"
     STOPPED = "stopped"
     UNKNOWN = "unknown"
-
-
-_SHIFT_INVARIANT = frozenset({"var", "std", "softmax", "log_softmax", "layer_norm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +36,7 @@ class Statistic:
         gradient: Whether its gradient flows in training.
         stops: The stops on its way, in flow order; the first one is the cause.
         use: The node that applies it to its own input.
-        reapplied: Whether it is also given back where it was taken out (multiplied, added): a de-normalization.
+        purpose: Why its stop is meant or does little harm, None where nothing says so.
     """
 
     name: str
@@ -55,7 +44,7 @@ class Statistic:
     gradient: Gradient
     stops: tuple[int, ...]
     use: int
-    reapplied: bool = False
+    purpose: Purpose | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,207 +56,122 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class _Join:
-    """A way in which a node may apply a statistic found in `operand` to `tensor`.
+class _Paths:
+    """The ways from one statistic to one operation that applies it: the stops on each."""
 
-    A centering join subtracts what is positive in the operand when `flipped` is False, what is negative when it is
-    True; a scaling join divides by what stands in its numerator when `flipped` is False, else in its denominator.
+    reduction: int
+    use: int
+    stops: list[tuple[int, ...]]
+
+    @property
+    def stopped(self) -> tuple[int, ...]:
+        """Every stop on a way, in flow order."""
+        return tuple(dict.fromkeys(stop for path in self.stops for stop in path))
+
+    @property
+    def gradient(self) -> Gradient:
+        """Whether the gradient flows on all ways, on none, or on some."""
+        if not self.stopped:
+            return Gradient.FLOWS
+        return Gradient.STOPPED if all(self.stops) else Gradient.UNKNOWN
+
+
+def find_sites(graph: FlowGraph, given_back: Container[str] = ()) -> list[Site]:
+    """Find the normalizations of a graph that training runs through, in order of their statistics.
+
+    Args:
+        graph: A flow graph.
+        given_back: Attributes of `self` that another method multiplies by or adds: what they hold is given back.
     """
-
-    tensor: int
-    operand: int
-    centers: bool
-    flipped: bool
-
-
-def find_sites(graph: FlowGraph) -> list[Site]:
-    """Find the normalizations of a graph that training runs through, in order of their statistics."""
-    analysis = _Analysis(graph)
+    analysis = Analysis(graph)
     if not analysis.sources:
         return []
-    paths: dict[tuple[int, int], list[tuple[int, ...]]] = defaultdict(list)
-    reapplied: set[int] = set()
+    applied: dict[tuple[int, int], _Paths] = {}
+    returned = {
+        leaf.reduction for name, node in graph.kept.items() if name in given_back for leaf in analysis.within(node)
+    }
+    corrections: dict[int, _Paths] = {}
     for node in graph:
         if analysis.trains(node):
-            for join in _joins(node):
-                reapplied |= analysis.reapplied(join)
+            for join in joins(node):
+                renormalizes = analysis.holds_buffer(join.operand)
+                for leaf in analysis.given_back(join):
+                    if renormalizes:
+                        corrections[leaf.reduction] = _Paths(leaf.reduction, node.index, [leaf.stops])
+                    else:
+                        returned.add(leaf.reduction)
                 for leaf in analysis.applied(node, join):
-                    paths[leaf.reduction, node.index].append(analysis.sources[leaf.reduction].stops + leaf.stops)
-    return _grouped(graph, analysis.sources, paths, reapplied)
+                    paths = applied.setdefault((leaf.reduction, node.index), _Paths(leaf.reduction, node.index, []))
+                    source = analysis.sources[leaf.reduction]
+                    paths.stops.append(source.optional + source.stops + leaf.stops)
+                    if source.optional:
+                        paths.stops.append(source.stops + leaf.stops)
+    return _grouped(analysis, applied, returned, corrections)
 
 
-def _joins(node: Node) -> list[_Join]:
-    if node.name == "batch_norm" and len(node.args) >= 3:
-        return [_Join(node.args[0], node.args[1], True, False), _Join(node.args[0], node.args[2], False, False)]
-    if len(node.args) != 2:
-        return []
-    a, b = node.args
-    match node.name:
-        case "sub" | "rsub":
-            return [_Join(a, b, True, False), _Join(b, a, True, False)]
-        case "add":
-            return [_Join(a, b, True, True), _Join(b, a, True, True)]
-        case "mul":
-            return [_Join(a, b, False, True), _Join(b, a, False, True)]
-        case "div":
-            return [_Join(a, b, False, False)]
-        case "rdiv":
-            return [_Join(b, a, False, False)]
-        case _:
-            return []
-
-
-class _Analysis:
-    """What is computed once per graph."""
-
-    def __init__(self, graph: FlowGraph) -> None:
-        self.graph = graph
-        self.sources: dict[int, Reduced] = {
-            node.index: reduced(graph, node.index)
-            for node in graph
-            if node.kind is Kind.OP and role(node.name) is Role.REDUCTION and node.args
-        }
-        if not self.sources:
-            return
-        self.live = liveness(graph)
-        self.derived = self._derived()
-        self.attached = carried(graph, self.live)
-        self.values = carried(graph)
-        self.users: dict[int, list[int]] = defaultdict(list)
-        for node in graph:
-            for arg in train_args(node):
-                self.users[arg].append(node.index)
-        self.reaching = self._reaching_output()
-        self.masks = {index: sum(1 << c for c in set(r.candidates)) for index, r in self.sources.items()}
-        self.leaves: dict[int, list[Leaf]] = {}
-
-    def _derived(self) -> list[bool]:
-        """Say for each node whether it is live and made of an input, rather than of parameters alone."""
-        derived: list[bool] = []
-        for node in self.graph:
-            own = node.kind is Kind.INPUT or any(derived[arg] for arg in train_args(node))
-            derived.append(own and self.live[node.index])
-        return derived
-
-    def _reaching_output(self) -> set[int]:
-        todo = [node.index for node in self.graph if node.kind is Kind.OUTPUT and node.mode & Mode.TRAIN]
-        reaching = set(todo)
-        while todo:
-            for arg in train_args(self.graph[todo.pop()]):
-                if self.live[arg] and arg not in reaching:
-                    reaching.add(arg)
-                    todo.append(arg)
-        return reaching
-
-    def trains(self, node: Node) -> bool:
-        """Whether a gradient of the output goes through a node in training."""
-        return node.kind is Kind.OP and node.index in self.reaching and bool(node.mode & Mode.TRAIN)
-
-    def order(self, leaf: Leaf) -> int:
-        """1 for a mean, 2 for a variance and its kin."""
-        if self.graph[leaf.reduction].name in {"var", "std", "norm"}:
-            return 2
-        return 2 if self.sources[leaf.reduction].squared else 1
-
-    def within(self, operand: int) -> list[Leaf]:
-        """List the statistics that an operand is made of."""
-        if operand not in self.leaves:
-            self.leaves[operand] = leaves(self.graph, operand)
-        return self.leaves[operand]
-
-    def reapplied(self, join: _Join) -> set[int]:
-        """Return the stopped statistics that a join gives to a tensor made of an input, rather than takes from it."""
-        if not self.derived[join.tensor]:
-            return set()
-        order, sign = (1, "negative") if join.centers else (2, "inverted")
-        return {
-            leaf.reduction
-            for leaf in self.within(join.operand)
-            if leaf.stops
-            and self.order(leaf) == order
-            and getattr(leaf, sign) != join.flipped
-            and (join.centers is False or not leaf.inverted)
-        }
-
-    def applied(self, node: Node, join: _Join) -> list[Leaf]:
-        """List the statistics of a join's tensor that the join centers or scales it by."""
-        if not self.live[join.tensor]:
-            return []
-        own = [
-            leaf
-            for leaf in self.within(join.operand)
-            if leaf.reduction in self.sources
-            and self.attached[join.tensor] & self.masks[leaf.reduction]
-            and not self.values[join.operand] & self.masks[leaf.reduction]
-        ]
-        if join.centers:
-            if not own or self._cancels(node):
-                return []
-            centers = [x for x in own if self.order(x) == 1 and not x.inverted and x.negative == join.flipped]
-            return [x for x in centers if not centered_before(self.graph, x.reduction)]
-        # A mean beside a mean of squares is part of the variance: E[x²] - mean².
-        scales = [x for x in own if x.inverted == join.flipped]
-        return scales if any(self.order(x) == 2 for x in scales) else []
-
-    def _cancels(self, node: Node) -> bool:
-        """Whether a centered tensor is used for nothing but a variance or a softmax.
-
-        The derivative of mean((x - m)²) with respect to m is zero at the mean, and softmax and layer norm do not
-        change under a shift: a stop of m does no harm there.
-        """
-        todo = [node.index]
-        while todo:
-            for index in self.users[todo.pop()]:
-                user = self.graph[index]
-                if user.kind is Kind.OP and (squares(self.graph, user) or user.name in _SHIFT_INVARIANT):
-                    continue
-                if user.kind is not Kind.OP or role(user.name) not in {Role.SHAPE, Role.PART}:
-                    return False
-                todo.append(index)
-        return True
+def attributes_given(graph: FlowGraph) -> set[str]:
+    """Name the attributes of `self`, set elsewhere, that a function multiplies a tensor by or adds to it."""
+    analysis = Analysis(graph)
+    attributes = {
+        node.index: node.name.removeprefix("self.").partition(".")[0]
+        for node in graph
+        if node.kind is Kind.CONSTANT and node.name.startswith("self.")
+    }
+    given = [join for node in graph if node.name in {"mul", "add"} for join in joins(node)]
+    return {
+        name
+        for join in given
+        if analysis.derived[join.tensor]
+        for index, name in attributes.items()
+        if analysis.values[join.operand] >> index & 1
+    }
 
 
 def _grouped(
-    graph: FlowGraph,
-    sources: dict[int, Reduced],
-    paths: dict[tuple[int, int], list[tuple[int, ...]]],
-    reapplied: set[int],
+    analysis: Analysis,
+    applied: Mapping[tuple[int, int], _Paths],
+    given_back: Container[int],
+    corrections: Mapping[int, _Paths],
 ) -> list[Site]:
     """One statistic per reduction (its stopped use first, else its first use), one site per normalized tensor."""
+    graph, sources = analysis.graph, analysis.sources
     best: dict[int, Statistic] = {}
-    centered = {origin for r in {r for r, _ in paths} if (origin := _centered_tensor(graph, sources, r)) is not None}
-    for (reduction, use), stops in sorted(paths.items()):
-        stopped = [path for path in stops if path]
-        gradient = (
-            Gradient.FLOWS if not stopped else Gradient.UNKNOWN if len(stopped) < len(stops) else Gradient.STOPPED
-        )
-        candidate = Statistic(
-            _name(graph, sources[reduction], reduction, centered),
-            reduction,
-            gradient,
-            tuple(dict.fromkeys(stop for path in stopped for stop in path)),
-            use,
-            reduction in reapplied,
-        )
+    reductions = {reduction for reduction, _ in applied}
+    centered = {origin for r in reductions if (origin := _centered_tensor(graph, sources, r)) is not None}
+    for (reduction, _), paths in sorted(applied.items()):
         known = best.get(reduction)
-        if known is None or (gradient is Gradient.STOPPED and known.gradient is not Gradient.STOPPED):
-            best[reduction] = candidate
+        if known is None or (paths.gradient is Gradient.STOPPED and known.gradient is not Gradient.STOPPED):
+            name = _name(graph, sources[reduction], reduction, centered)
+            best[reduction] = _statistic(analysis, paths, name, reduction in given_back)
+    for reduction, paths in corrections.items():
+        statistic = best.get(reduction)
+        if statistic is not None and statistic.gradient is Gradient.FLOWS:
+            best[reduction] = replace(statistic, stops=paths.stopped, use=paths.use, purpose=RENORMALIZED)
     by_input: dict[int, list[Statistic]] = defaultdict(list)
     for reduction, statistic in sorted(best.items()):
         by_input[sources[reduction].candidates[-1]].append(statistic)
     return [Site(tensor, tuple(statistics)) for tensor, statistics in by_input.items()]
 
 
+def _statistic(analysis: Analysis, paths: _Paths, name: str, given_back: bool) -> Statistic:
+    purpose: Purpose | None = None
+    if paths.gradient is Gradient.STOPPED:
+        purpose = purpose_of(analysis, paths.reduction, paths.use, given_back)
+    elif paths.gradient is Gradient.UNKNOWN and switched(analysis, paths.reduction, paths.use, paths.stopped):
+        purpose = SWITCHED
+    return Statistic(name, paths.reduction, paths.gradient, paths.stopped, paths.use, purpose)
+
+
 def _centered_tensor(graph: FlowGraph, sources: dict[int, Reduced], reduction: int) -> int | None:
     """The tensor that is centered by a mean applied to it."""
     source = sources[reduction]
-    return None if source.squared or graph[reduction].name in {"var", "std", "norm"} else source.candidates[-1]
+    return None if source.squared or graph[reduction].name in SCALES else source.candidates[-1]
 
 
 def _name(graph: FlowGraph, source: Reduced, reduction: int, centered: set[int]) -> str:
     name = graph[reduction].name
-    if name in {"var", "std", "norm"}:
+    if name in SCALES:
         return name
-    if not source.squared:
-        return "mean"
+    if source.absolute or not source.squared:
+        return "norm" if source.absolute else "mean"
     return "var" if source.centered or source.candidates[-1] in centered else "rms"

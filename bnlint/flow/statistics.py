@@ -21,14 +21,18 @@ class Reduced:
     Attributes:
         candidates: The nodes that are this tensor in some layout or type, nearest first; the last is its origin.
         stops: Stops between the tensor and the reduction (`x.detach().mean()`), in flow order.
-        squared: Whether the values are squared before they are reduced.
+        squared: Whether the values are squared, or made absolute, before they are reduced.
+        absolute: Whether they are made absolute and not squared.
         centered: Whether a statistic is subtracted before they are.
+        optional: Stops that a flag may leave out (`(x.detach() if flag else x).mean()`).
     """
 
     candidates: tuple[int, ...]
     stops: tuple[int, ...] = ()
     squared: bool = False
     centered: bool = False
+    absolute: bool = False
+    optional: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,8 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
     """Follow a reduction backwards to the tensor whose statistic it is."""
     candidates: list[int] = []
     stops: list[int] = []
-    squared = centered = False
+    optional: tuple[int, ...] = ()
+    squared = centered = absolute = False
     index = graph[reduction].args[0] if graph[reduction].args else -1
     while index >= 0:
         node = graph[index]
@@ -127,6 +132,9 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
             stops.insert(0, index)
         elif node.kind is Kind.MERGE and len(args) == 1:
             pass
+        elif node.kind is Kind.MERGE and (choice := _one_tensor(graph, args)) is not None:
+            index, optional = choice
+            continue
         elif node.kind is not Kind.OP:
             break
         elif squares(graph, node):
@@ -140,12 +148,25 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
             candidates.clear()
             index = which
             continue
-        elif node.name == "abs" and squared:
-            pass
+        elif node.name == "abs":
+            absolute = not squared
+            squared = True
+            candidates.clear()
         elif role(node.name) is not Role.SHAPE and (squared or centered or node.name not in _CHAINED):
             break
         index = args[0] if args else -1
-    return Reduced(tuple(candidates), tuple(stops), squared, centered)
+    return Reduced(tuple(candidates), tuple(stops), squared, centered, absolute, optional)
+
+
+def _one_tensor(graph: FlowGraph, args: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
+    """Return the tensor that all branches are, and the stops that only some of them put on it."""
+    ends = [_aliases(graph, arg, {Role.SHAPE}) for arg in args]
+    common = set.intersection(*ends)
+    if not common:
+        return None
+    tensor = max(common)
+    stops = [{index for index in end if index > tensor and graph[index].kind is Kind.STOP} for end in ends]
+    return tensor, tuple(sorted(set.union(*stops)))
 
 
 def _centered_operand(graph: FlowGraph, args: tuple[int, ...]) -> int | None:

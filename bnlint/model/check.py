@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from bnlint.catalog import PLAIN, Fact, Rule, judge
+from bnlint.catalog import PLAIN, Fact, Rule, judge, severity
 from bnlint.errors import BnlintError, CaptureWarning, InputError
 from bnlint.finding import Finding, Mark, Measurement, ModuleLocation, SourceLocation
 from bnlint.flow.sites import Gradient, Statistic, find_sites
@@ -120,42 +120,43 @@ def findings_of(checked: Checked) -> Iterator[Finding]:
     for statistic in stopped:
         graph = measured.lowered.graph
         stop = graph[statistic.stops[0]]
-        fact = Fact(statistic.name, Gradient.STOPPED, stop.name, stop.index < statistic.reduction)
+        before = stop.index < statistic.reduction
+        fact = Fact(statistic.name, Gradient.STOPPED, stop.name, before, statistic.purpose)
         rule = judge(fact, "runtime")
         if rule is not None:
             location, marks = _stop_location(measured, statistic), _marks(measured, statistic)
-            yield _finding(rule, where, measurement, statistic, stop=stop.name, location=location, marks=marks)
+            yield _finding(rule, fact, where, measurement, location=location, marks=marks)
     if not stopped:
-        rule = judge(Fact(None, Gradient.STOPPED), "runtime")
+        fact = Fact(None, Gradient.STOPPED)
+        rule = judge(fact, "runtime")
         if rule is not None:
-            yield _finding(rule, where, measurement)
+            yield _finding(rule, fact, where, measurement)
 
 
 def _finding(
     rule: Rule,
+    fact: Fact,
     where: ModuleLocation,
     measurement: Measurement,
-    statistic: Statistic | None = None,
     *,
-    stop: str | None = None,
     location: SourceLocation | None = None,
     marks: tuple[Mark, ...] = (),
 ) -> Finding:
-    what = (
-        f"no gradient flows through the {_plain(statistic)}" if statistic else "its gradient is wrong, stopped unseen"
-    )
-    how = f" ({stop})" if stop else ""
+    name = PLAIN.get(fact.statistic or "", fact.statistic)
+    what = f"no gradient flows through the {name}" if name else "its gradient is wrong, stopped unseen"
+    how = f" ({fact.stop})" if fact.stop else ""
+    why = f" ({fact.purpose.reason})" if fact.purpose else ""
     return Finding(
         rule.code,
         rule.name,
-        rule.severity,
+        severity(rule, fact),
         f"layer {where.module or '(the model itself)'}: {what}{how}; gradient error "
-        f"{'' if measurement.exact else 'about '}{measurement.error:.2g}, cosine {measurement.cosine:.3f}",
+        f"{'' if measurement.exact else 'about '}{measurement.error:.2g}, cosine {measurement.cosine:.3f}{why}",
         location,
         symbol=where.class_name,
         module=where,
-        statistic=statistic.name if statistic else None,
-        stop=stop,
+        statistic=fact.statistic,
+        stop=fact.stop,
         marks=marks,
         measurement=measurement,
     )

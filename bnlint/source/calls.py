@@ -6,9 +6,23 @@ import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode
 from bnlint.flow.ops import GRAD_OFF, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.source.classes import last_name
 from bnlint.source.containers import Containers
 from bnlint.source.record import PARTS
-from bnlint.source.values import Class, Function, GradOff, Instance, Items, Literal, Name, Opaque, State, Tensor, Value
+from bnlint.source.values import (
+    Class,
+    Function,
+    GradOff,
+    Instance,
+    Items,
+    Literal,
+    Name,
+    Opaque,
+    State,
+    Tensor,
+    Value,
+    unknown,
+)
 
 _SEVERAL = frozenset({"max", "min", "topk", "sort", "kthvalue", "mode", "aminmax", "cummax", "cummin"})
 _FACTS = frozenset(
@@ -54,7 +68,7 @@ class Caller(Containers):
                 lost = isinstance(result, (Opaque, Literal))
                 return self._unknown(state, [*args, *kwargs.values()], node) if lost else result
             case _:
-                return self._unknown(state, [*args, *kwargs.values()], node)
+                return self._unknown(state, [callee, *args, *kwargs.values()], node)
 
     def _super_method(self, state: State, func: cst.Attribute) -> Function | None:
         match func.value:
@@ -147,8 +161,10 @@ class Caller(Containers):
                 case [Instance() as instance, Literal(str() as field), value]:
                     instance.attributes[field] = value
             return Opaque("?")
-        if path in _SILENT_BUILTINS or (not tensors and not any(isinstance(v, Items) for v in args)):
+        if path in _SILENT_BUILTINS:
             return Opaque("?")
+        if not tensors and not any(isinstance(v, Items) for v in args):
+            return unknown(*args)
         if name in STOPS and path.startswith(_TENSOR_PACKAGES):
             return (
                 self.stop(state, STOPS[name], tensors[0], self.locate(node), self.locate(node))
@@ -225,7 +241,9 @@ class Caller(Containers):
         for value in values:
             parts = _contents(value) if isinstance(value, Items) else [value]
             nodes += [part.node for part in parts if isinstance(part, Tensor)]
-        return self.add(state, name, nodes, self.locate(node)) if nodes else Opaque("?")
+        if not nodes:
+            return unknown(*values)
+        return self.add(state, name, nodes, self.locate(node), {"callee": last_name(node.func)})
 
     def _construct(self, cls: Class, args: list[Value], kwargs: dict[str, Value]) -> Value:
         instance = Instance(cls)

@@ -28,7 +28,7 @@ class Containers(Evaluator):
                     if isinstance(value, Items) and name == "update":
                         items.entries |= value.entries
                     elif isinstance(value, Items):
-                        for entry in value.entries.values():
+                        for entry in list(value.entries.values()):  # it may be extended by itself
                             items.entries[len(items.entries)] = entry
                 items.entries |= {str(key): value for key, value in kwargs.items()}
             case "items", _:

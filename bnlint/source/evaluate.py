@@ -24,6 +24,7 @@ from bnlint.source.values import (
     State,
     Tensor,
     Value,
+    unknown,
 )
 
 BINARY: dict[type[cst.BaseBinaryOp] | type[cst.BaseAugOp], str] = {
@@ -184,7 +185,7 @@ class Evaluator(Recorder, ABC):
                 case Literal(int() | float() as a), Literal(int() | float() as b) if name in {"add", "sub", "mul"}:
                     return Literal({"add": a + b, "sub": a - b, "mul": a * b}[name])
                 case _:
-                    return Opaque("?")
+                    return unknown(left, right)
         args = [self.operand(state, left), self.operand(state, right)]
         return self.add(state, canonical(name), [a for a in args if a is not None], self.locate(node))
 
@@ -234,7 +235,7 @@ class Evaluator(Recorder, ABC):
             for expression, mode in ((node.body, condition.true), (node.orelse, condition.false))
             if mode & state.mode
         ]
-        return self.merge(branches) if branches else Opaque("?")
+        return self.merge(branches, condition == Condition()) if branches else Opaque("?")
 
     def _sequence(self, state: State, node: cst.Tuple | cst.List | cst.Set) -> Value:
         items = Items()
@@ -266,7 +267,7 @@ class Evaluator(Recorder, ABC):
             if isinstance(part, cst.Index):
                 return self.load_item(value, self.evaluate(state, part.value))
             return value
-        return Opaque("?")
+        return unknown(value)
 
     def _comprehension(
         self, state: State, loop: cst.CompFor, key: cst.BaseExpression | None, value: cst.BaseExpression

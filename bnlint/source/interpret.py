@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -51,6 +52,9 @@ class Interpreter(Assigner):
         result = self.invoke(state, function, args, {})
         for value in self._tensors(result, 0):
             self.graph.add(Kind.OUTPUT, "output", [value.node])
+        if function.bound is not None:
+            kept = function.bound.attributes.items()
+            self.graph.kept |= {name: tensor.node for name, value in kept for tensor in self._tensors(value, 0)}
 
     def _input(self, state: State, parameter: cst.Param) -> Value:
         name = parameter.name.value
@@ -208,7 +212,7 @@ class Interpreter(Assigner):
                 case cst.Else(body=body):
                     self._suite(branches[-1].state, body)
         if branches:
-            rejoin(state, branches, self.merge)
+            rejoin(state, branches, functools.partial(self.merge, switch=condition == Condition()))
         else:
             state.mode = Mode(0)
 

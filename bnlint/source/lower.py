@@ -21,6 +21,8 @@ from bnlint.source.values import Class, Function, Instance, State, Value
 
 #: longer tables at the top level of a module are data
 MAX_TABLE = 50
+#: where the nodes of a module are that was not placed
+NOWHERE = SourceLocation("", 1, 1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,7 @@ def parse(source: str, path: str) -> Parsed:
 
 def unplaced(parsed: Parsed) -> Parsed:
     """Return the same module with every node at the same place: to place them takes longer than to parse."""
-    nowhere = SourceLocation("", 1, 1, 1, 1)
-    return Parsed(parsed.module, lambda _: nowhere)
+    return Parsed(parsed.module, lambda _: NOWHERE)
 
 
 def lower(parsed: Parsed, wanted: Collection[str] | None = None) -> Iterator[tuple[str, FlowGraph]]:
@@ -112,7 +113,8 @@ def _entries(
             own = {item.name.value for item in statement.body.body if isinstance(item, cst.FunctionDef)}
             # An inherited method is another function where this class overrides what it calls.
             names = cls.methods if cls.base is not None and own else own
-            for name in sorted(set(names) - {"__init__"}):
+            # Of two classes with one name, the last is the one that the name means.
+            for name in sorted(set(names).intersection(cls.methods) - {"__init__"}):
                 yield f"{cls.name}.{name}", Function(cls.methods[name], {}, cls, Instance(cls))
 
 

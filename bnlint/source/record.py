@@ -116,8 +116,8 @@ class Recorder:
             case _:
                 return None
 
-    def merge(self, values: list[tuple[Value, Mode]]) -> Value:
-        """Make one value of the values of several branches."""
+    def merge(self, values: list[tuple[Value, Mode]], switch: bool = False) -> Value:
+        """Make one value of the values of several branches; `switch` where a flag, not the mode, chooses."""
         distinct: dict[object, tuple[Value, Mode]] = {}
         for value, mode in values:
             key: object = value if isinstance(value, (Tensor, Literal, Condition, Name, Opaque)) else id(value)
@@ -129,19 +129,21 @@ class Recorder:
         if len(tensors) > 1:
             modes = tuple(mode for _, mode in tensors)
             args = [node for node, _ in tensors]
-            return Tensor(self.graph.add(Kind.MERGE, "merge", args, attributes={"modes": modes}))
+            return Tensor(self.graph.add(Kind.MERGE, "merge", args, attributes={"modes": modes, "switch": switch}))
         containers = [(v, mode) for v, mode in distinct.values() if isinstance(v, Items)]
         if len(containers) > 1 and not tensors:
-            return self._merged_items(containers)
+            return self._merged_items(containers, switch)
         kinds = (Tensor, Items, Instance, Function)
         telling = [v for v, _ in distinct.values() if isinstance(v, kinds)]
         return telling[0] if telling else Opaque("?")
 
-    def _merged_items(self, containers: list[tuple[Items, Mode]]) -> Items:
+    def _merged_items(self, containers: list[tuple[Items, Mode]], switch: bool) -> Items:
         keys = dict.fromkeys(key for items, _ in containers for key in items.entries)
-        result = Items({k: self.merge([(i.entries[k], m) for i, m in containers if k in i.entries]) for k in keys})
+        result = Items(
+            {k: self.merge([(i.entries[k], m) for i, m in containers if k in i.entries], switch) for k in keys}
+        )
         each = [(i.each, m) for i, m in containers if i.each is not None]
-        result.each = self.merge(each) if each else None
+        result.each = self.merge(each, switch) if each else None
         return result
 
     def state_of(self, state: State, tensor: Tensor) -> str | None:

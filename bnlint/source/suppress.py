@@ -47,11 +47,16 @@ class Comments:
     """What the comments of one file suppress.
 
     `ends` gives, for each line of code, the first and the last line of its logical line: only a comment
-    on one of these two is read.
+    on one of these two is read. `starts` gives the columns, from 0, at which comments of any kind start.
     """
 
     all: tuple[Suppression, ...]
     ends: dict[int, tuple[int, int]] = field(default_factory=dict)
+    starts: dict[int, int] = field(default_factory=dict)
+
+    def without(self, row: int, line: str) -> str:
+        """Return a line without its comment."""
+        return line[: self.starts.get(row, len(line))]
 
     def covering(self, finding: Finding) -> list[Suppression]:
         """Return the comments that suppress a finding."""
@@ -77,17 +82,19 @@ def read_comments(source: str) -> Comments:
     """Read the comments of a file."""
     found: list[Suppression] = []
     ends: dict[int, tuple[int, int]] = {}
+    starts: dict[int, int] = {}
     first = 0
     for token in _tokens(source):
         row = token.start[0]
         if token.type == tokenize.COMMENT:
             found += _suppressions(token)
+            starts[row] = token.start[1]
         elif token.type == tokenize.NEWLINE:
             ends.update(dict.fromkeys(range(first, row + 1), (first, row)))
             first = 0
         elif token.type not in _NOT_CODE:
             first = first or row
-    return Comments(tuple(found), ends)
+    return Comments(tuple(found), ends, starts)
 
 
 def _suppressions(token: tokenize.TokenInfo) -> Iterator[Suppression]:

@@ -1,4 +1,8 @@
-"""Suppressions that suppress nothing (BN002), and the edits that remove them."""
+"""Suppressions that suppress nothing (BN002), and the edits that remove them.
+
+A file does not know who uses it: a stop in a helper may be one only where another file calls it. So a comment is unused
+only if nothing stands in its statement that its rule could ever report.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,16 @@ from bnlint.source.suppress import Comments, Suppression, read_comments
 from bnlint.source.text import LINE_ENDS
 
 RULE = "BN002"
+_STATISTICS = r"mean|var|var_mean|std|std_mean|norm|sum|average|reduce"
+#: the words without which a rule reports nothing; of other rules only statements that compute nothing are known
+_CAUSES = {
+    "BN001": re.compile("(?!)"),
+    "BN101": re.compile(r"\b(detach\w*|data)\b"),
+    "BN102": re.compile(rf"\b(no_grad|inference_mode|set_grad_enabled|{_STATISTICS})\b"),
+    "BN103": re.compile(r"\b(detach\w*|data)\b"),
+    "BN104": re.compile(r"\b(item|float|int|tolist|numpy|tensor|as_tensor|asarray|array)\b"),
+}
+_COMPUTES = re.compile(r"[(\[*/+@%-]")
 _NAMED = re.compile(rb"bnlint\s*:|noqa\s*:[^\r\n]*\bBN\d", re.IGNORECASE)
 
 
@@ -31,9 +45,17 @@ def judged(source: str, findings: Sequence[Finding], path: str) -> list[Finding]
 def _unused(source: str, comments: Comments, used: set[tuple[Suppression, str]], path: str) -> Iterator[Finding]:
     lines = LINE_ENDS.split(source)
     for each in comments.all:
+        reach = _reach(each, comments, lines)
         for index, code in enumerate(each.codes):
-            if (each, code) not in used and _is_ours(each, code):
+            needed = (each, code) in used or (code in BY_CODE and _CAUSES.get(code, _COMPUTES).search(reach))
+            if not needed and _is_ours(each, code):
                 yield _finding(each, index, lines, path)
+
+
+def _reach(suppression: Suppression, comments: Comments, lines: Sequence[str]) -> str:
+    """Return the code that a comment holds for, without comments at the ends of its lines."""
+    first, last = (1, len(lines)) if suppression.of_file else comments.ends.get(suppression.row, (1, 0))
+    return "\n".join(comments.without(number, lines[number - 1]) for number in range(first, last + 1))
 
 
 def _is_ours(suppression: Suppression, code: str) -> bool:

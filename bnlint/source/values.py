@@ -91,6 +91,12 @@ class Instance:
     attributes: dict[str, Value] = field(default_factory=dict)
 
 
+def unknown(*sources: Value) -> Opaque:
+    """Return a value of which nothing is known but the attribute of `self` that went into it, if one did."""
+    texts = (source.text for source in sources if isinstance(source, Opaque))
+    return Opaque(next((text for text in texts if text.startswith("self.")), "?"))
+
+
 Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Class | Instance
 
 Key = TypeVar("Key")

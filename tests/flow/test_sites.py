@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphs import Graph
 
 from bnlint.flow.graph import Mode
+from bnlint.flow.purposes import GIVEN_BACK
 from bnlint.flow.sites import Gradient, Statistic, find_sites
 
 
@@ -191,7 +192,7 @@ def test_a_statistic_that_is_given_back_says_so() -> None:
     mean, std = g.stop(g.op("mean", x)), g.stop(g.op("std", x))
     inside = g.op("linear", g.op("div", g.op("sub", x, mean), std))
     g.output(g.op("add", g.op("mul", inside, std), mean))
-    assert {name: s.reapplied for name, s in statistics(g).items()} == {"mean": True, "std": True}
+    assert {name: s.purpose for name, s in statistics(g).items()} == {"mean": GIVEN_BACK, "std": GIVEN_BACK}
 
 
 def test_weight_and_bias_do_not_count_as_given_back() -> None:
@@ -200,7 +201,7 @@ def test_weight_and_bias_do_not_count_as_given_back() -> None:
     mean, std = g.stop(g.op("mean", x)), g.stop(g.op("std", x))
     scale = g.op("div", weight, std)
     g.output(g.op("add", g.op("mul", x, scale), g.op("sub", bias, g.op("mul", mean, scale))))
-    assert {name: s.reapplied for name, s in statistics(g).items()} == {"mean": False, "std": False}
+    assert {name: s.purpose for name, s in statistics(g).items()} == {"mean": None, "std": None}
 
 
 def test_functional_batch_norm_with_computed_statistics() -> None:

@@ -877,31 +877,9 @@ MEANT = {
         h = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
         return x * h.detach()
 """),
-    "batch renormalization": layer("""
-    mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True)
-    std = (var + self.eps).sqrt()
-    running_std = (self.running_var + self.eps).sqrt()
-    r = (std.detach() / running_std).clamp(1 / 3, 3)
-    d = ((mean.detach() - self.running_mean) / running_std).clamp(-5, 5)
-    return (x - mean) / std * r + d
-"""),
-    "batch renormalization under no_grad": layer("""
-    mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True)
-    std = (var + self.eps).sqrt()
-    with torch.no_grad():
-        r = torch.clamp(std / self.running_var.sqrt(), 1 / 3, 3)
-        d = torch.clamp((mean - self.running_mean) / self.running_var.sqrt(), -5, 5)
-    return (x - mean) / std * r + d
-"""),
     "straight-through estimator": layer("""
     q = torch.round(x * 8) / 8
     return x + (q - x).detach()
-"""),
-    "quantizer": module("""
-    class Quantizer(nn.Module):
-        def forward(self, w):
-            s = w.abs().mean().detach()
-            return torch.round((w / s).clamp(-1, 1)) * s
 """),
     "ternary scale": module("""
     def ternary(w):
@@ -1053,20 +1031,6 @@ MEANT = {
             normal = (content - content.mean((2, 3), keepdim=True)) / content.std((2, 3), keepdim=True)
             return normal * std + mean
 """),
-    "style mixing": module("""
-    class MixStyle(nn.Module):
-        def forward(self, x):
-            mu = x.mean(dim=[2, 3], keepdim=True)
-            var = x.var(dim=[2, 3], keepdim=True)
-            sig = (var + 1e-6).sqrt()
-            mu, sig = mu.detach(), sig.detach()
-            x_normed = (x - mu) / sig
-            perm = torch.randperm(x.size(0))
-            lam = 0.5
-            mu_mix = mu * lam + mu[perm] * (1 - lam)
-            sig_mix = sig * lam + sig[perm] * (1 - lam)
-            return x_normed * sig_mix + mu_mix
-"""),
     "weight norm of DoRA": module("""
     class Dora(nn.Module):
         def forward(self, x):
@@ -1074,58 +1038,12 @@ MEANT = {
             norm = torch.linalg.norm(direction, dim=1, keepdim=True).detach()
             return F.linear(x, self.magnitude / norm * direction)
 """),
-    "flag guards the stop": module("""
-    class Norm(nn.Module):
-        def __init__(self, detach=False):
-            super().__init__()
-            self.stop = detach
-
-        def forward(self, x):
-            var = x.var((0, 2, 3), keepdim=True)
-            if self.stop:
-                var = var.detach()
-            return x / (var + 1e-5).sqrt()
-"""),
-    "flag inside the reduction": module("""
-    class Norm(nn.Module):
-        def forward(self, x, frozen=False):
-            var = (x.detach() if frozen else x).var((0, 2, 3), keepdim=True)
-            return x / (var + 1e-5).sqrt()
-"""),
     "lagged statistics": module("""
     class Norm(nn.Module):
         def forward(self, x):
             y = x - self.previous
             self.previous = x.mean((0, 2, 3), keepdim=True).detach()
             return y
-"""),
-    "reversible instance normalization": module("""
-    class RevIN(nn.Module):
-        def forward(self, x, mode):
-            if mode == "norm":
-                self._get_statistics(x)
-                return self._normalize(x)
-            return self._denormalize(x)
-
-        def _get_statistics(self, x):
-            self.mean = torch.mean(x, dim=1, keepdim=True).detach()
-            self.stdev = torch.sqrt(torch.var(x, dim=1, keepdim=True, unbiased=False) + 1e-5).detach()
-
-        def _normalize(self, x):
-            return (x - self.mean) / self.stdev
-
-        def _denormalize(self, x):
-            return x * self.stdev + self.mean
-"""),
-    "raw series": module("""
-    class Forecaster(nn.Module):
-        def forward(self, x_enc):
-            means = x_enc.mean(1, keepdim=True).detach()
-            x_enc = x_enc - means
-            stdev = torch.sqrt(torch.var(x_enc, dim=1, keepdim=True, unbiased=False) + 1e-5).detach()
-            x_enc = x_enc / stdev
-            y = self.projection(self.encoder(x_enc))
-            return y * stdev + means
 """),
     "factor before layer norm": module("""
     class Head(nn.Module):
@@ -1215,25 +1133,6 @@ MEANT = {
     "parts drawn at random": layer("""
     a, b = x[torch.randperm(6)[:3]], x[torch.randperm(6)[:3]]
     return a - b.mean().detach()
-"""),
-    "object with a flag": module("""
-    class Center(nn.Module):
-        def __init__(self, detach):
-            super().__init__()
-            self.stop = detach
-
-        def forward(self, x):
-            mean = x.mean((0, 2, 3), keepdim=True)
-            return mean.detach() if self.stop else mean
-
-
-    class Norm(nn.Module):
-        def __init__(self, detach=True):
-            super().__init__()
-            self.center = Center(detach)
-
-        def forward(self, x):
-            return x - self.center(x)
 """),
     "parts of a tensor unpacked": module("""
     def difference(pair):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 
+from bnlint.finding import Severity
 from bnlint.source.check import check_source
 
 IMPORTS = "import numpy as np\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n\n"
@@ -44,9 +45,18 @@ def marked(source: str) -> list[tuple[int, str]]:
 
 
 def reported(source: str) -> list[tuple[int, str]]:
-    """The lines that the static check reports, each once."""
+    """The lines that the static check reports as harmful, each once."""
+    return _lines(source, lambda severity: severity is not Severity.NOTE)
+
+
+def noted(source: str) -> list[tuple[int, str]]:
+    """The lines that the static check remarks on, each once: what is meant, or harmless."""
+    return _lines(source, lambda severity: severity is Severity.NOTE)
+
+
+def _lines(source: str, wanted: Callable[[Severity], bool]) -> list[tuple[int, str]]:
     found = check_source(source.encode(), "snippet.py")
-    return sorted({(f.location.line, f.code) for f in found if f.location is not None})
+    return sorted({(f.location.line, f.code) for f in found if f.location is not None and wanted(f.severity)})
 
 
 def run(source: str) -> Callable[[torch.Tensor], torch.Tensor]:

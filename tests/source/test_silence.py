@@ -8,7 +8,7 @@ from snippets import gradient_error, reported
 
 
 @pytest.mark.parametrize("source", (RIGHT | MEANT).values(), ids=(RIGHT | MEANT).keys())
-def test_silence(source: str) -> None:
+def test_nothing_is_reported(source: str) -> None:
     compile(source, "snippet.py", "exec")
     assert reported(source) == []
 

@@ -39,6 +39,10 @@ def fixed(source: str) -> str:
         "# bnlint: ignore-file[BN002]\nx = 1  # bnlint: ignore[BN101]\n",
         "x = '# bnlint: ignore[BN101]'\n",
         "x = 1  # bnlint: ignore\n",
+        "def helper(m):\n    return m.detach()  # bnlint: ignore[BN101] for whoever calls it\n",
+        "def helper(x):\n    return x.mean(  # bnlint: ignore[BN102]\n    0)\n",
+        "def helper(m):\n    return float(m)  # bnlint: ignore[BN104]\n",
+        "# bnlint: ignore-file[BN103]\nx = 1\ny = x.data\n",
     ],
 )
 def test_silent(source: str) -> None:
@@ -62,6 +66,10 @@ def test_silent(source: str) -> None:
         ("# bnlint: ignore-file[BN101] why\nx = 1\n", ["BN101"], "x = 1\n"),
         ("if x:\n    # bnlint: ignore[BN101]\n    y\n", ["BN101"], "if x:\n    y\n"),
         ("x = 1\n# bnlint: ignore[BN101]", ["BN101"], "x = 1\n"),
+        ("x = y.mean()  # bnlint: ignore[BN101] it was detached\n", ["BN101"], "x = y.mean()\n"),
+        ("x = f(y)  # bnlint: ignore[BN999, BN001]\n", ["BN999", "BN001"], "x = f(y)\n"),
+        ("x = float(y)  # bnlint: ignore[BN101] data\n", ["BN101"], "x = float(y)\n"),
+        ("x = (  # detach\n  y)  # bnlint: ignore[BN101]\n", ["BN101"], "x = (  # detach\n  y)\n"),
         ("# bnlint: ignore[BN101]\r\nx = 1\r\n", ["BN101"], "x = 1\r\n"),
         (f"{STOP}  # bnlint: ignore[BN101, BN104] why\n", ["BN104"], f"{STOP}  # bnlint: ignore[BN101] why\n"),
         (f"# bnlint: ignore[BN101]\n{STOP}\n", ["BN101"], f"{STOP}\n"),

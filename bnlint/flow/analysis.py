@@ -1,0 +1,172 @@
+"""What is computed once per flow graph: what lives, what a statistic is of, which statistics an operand is made of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
+from bnlint.flow.ops import Role, role
+from bnlint.flow.statistics import (
+    Leaf,
+    Reduced,
+    carried,
+    centered_before,
+    leaves,
+    liveness,
+    reduced,
+    squares,
+    train_args,
+)
+
+_SHIFT_INVARIANT = frozenset({"var", "std", "softmax", "log_softmax", "layer_norm"})
+
+
+#: reductions that a tensor is divided by, never centered by
+SCALES = frozenset({"var", "std", "norm", "amax", "amin", "max", "min", "quantile", "logsumexp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A way in which a node may apply a statistic found in `operand` to `tensor`.
+
+    A centering join subtracts what is positive in the operand when `flipped` is False, what is negative when it is
+    True; a scaling join divides by what stands in its numerator when `flipped` is False, else in its denominator.
+    """
+
+    tensor: int
+    operand: int
+    centers: bool
+    flipped: bool
+
+
+class Analysis:
+    """What is computed once per graph."""
+
+    def __init__(self, graph: FlowGraph) -> None:
+        self.graph = graph
+        self.sources: dict[int, Reduced] = {
+            node.index: reduced(graph, node.index)
+            for node in graph
+            if node.kind is Kind.OP and role(node.name) is Role.REDUCTION and node.args
+        }
+        self.live = liveness(graph)
+        self.derived = self._derived()
+        self.attached = carried(graph, self.live)
+        self.values = carried(graph)
+        self.buffers = sum(1 << node.index for node in graph if node.kind is Kind.BUFFER)
+        self.users: dict[int, list[int]] = defaultdict(list)
+        for node in graph:
+            for arg in train_args(node):
+                self.users[arg].append(node.index)
+        self.reaching = self._reaching_output()
+        self.masks = {index: sum(1 << c for c in set(r.candidates)) for index, r in self.sources.items()}
+        self.leaves: dict[int, list[Leaf]] = {}
+
+    def _derived(self) -> list[bool]:
+        """Say for each node whether it is live and made of an input, rather than of parameters alone."""
+        derived: list[bool] = []
+        for node in self.graph:
+            own = node.kind is Kind.INPUT or any(derived[arg] for arg in train_args(node))
+            derived.append(own and self.live[node.index])
+        return derived
+
+    def _reaching_output(self) -> set[int]:
+        todo = [node.index for node in self.graph if node.kind is Kind.OUTPUT and node.mode & Mode.TRAIN]
+        reaching = set(todo)
+        while todo:
+            for arg in train_args(self.graph[todo.pop()]):
+                if self.live[arg] and arg not in reaching:
+                    reaching.add(arg)
+                    todo.append(arg)
+        return reaching
+
+    def trains(self, node: Node) -> bool:
+        """Whether a gradient of the output goes through a node in training."""
+        return node.kind is Kind.OP and node.index in self.reaching and bool(node.mode & Mode.TRAIN)
+
+    def order(self, leaf: Leaf) -> int:
+        """1 for a mean and its kin, which center; 2 for a variance and its kin, which scale."""
+        return 2 if self.graph[leaf.reduction].name in SCALES or self.sources[leaf.reduction].squared else 1
+
+    def within(self, operand: int) -> list[Leaf]:
+        """List the statistics that an operand is made of."""
+        if operand not in self.leaves:
+            self.leaves[operand] = leaves(self.graph, operand)
+        return self.leaves[operand]
+
+    def given_back(self, join: Join) -> list[Leaf]:
+        """List the stopped statistics that a join gives to a tensor made of an input, rather than takes from it."""
+        if not self.derived[join.tensor]:
+            return []
+        return [
+            leaf
+            for leaf in self.within(join.operand)
+            if leaf.stops
+            and self.order(leaf) == (1 if join.centers else 2)
+            and (leaf.negative if join.centers else leaf.inverted) != join.flipped
+            and not (join.centers and leaf.inverted)
+        ]
+
+    def holds_buffer(self, operand: int) -> bool:
+        """Whether the values of a buffer are part of an operand."""
+        return bool(self.values[operand] & self.buffers)
+
+    def applied(self, node: Node, join: Join) -> list[Leaf]:
+        """List the statistics of a join's tensor that the join centers or scales it by."""
+        if not self.live[join.tensor]:
+            return []
+        own = [
+            leaf
+            for leaf in self.within(join.operand)
+            if leaf.reduction in self.sources
+            and self.attached[join.tensor] & self.masks[leaf.reduction]
+            and not self.values[join.operand] & self.masks[leaf.reduction]
+        ]
+        if join.centers:
+            if not own or self._cancels(node):
+                return []
+            centers = [x for x in own if self.order(x) == 1 and not x.inverted and x.negative == join.flipped]
+            return [x for x in centers if not centered_before(self.graph, x.reduction)]
+        # A mean beside a mean of squares is part of the variance: E[x²] - mean².
+        scales = [x for x in own if x.inverted == join.flipped]
+        return scales if any(self.order(x) == 2 for x in scales) else []
+
+    def _cancels(self, node: Node) -> bool:
+        """Whether a centered tensor is used for nothing but a variance or a softmax.
+
+        The derivative of mean((x - m)²) with respect to m is zero at the mean, and softmax and layer norm do not
+        change under a shift: a stop of m does no harm there.
+        """
+        todo = [node.index]
+        while todo:
+            for index in self.users[todo.pop()]:
+                user = self.graph[index]
+                if user.kind is Kind.OP and (squares(self.graph, user) or user.name in _SHIFT_INVARIANT):
+                    continue
+                if user.kind is not Kind.OP or role(user.name) not in {Role.SHAPE, Role.PART}:
+                    return False
+                todo.append(index)
+        return True
+
+
+def joins(node: Node) -> list[Join]:
+    """List the ways in which a node may apply a statistic to a tensor."""
+    if node.name == "batch_norm" and len(node.args) >= 3:
+        return [Join(node.args[0], node.args[1], True, False), Join(node.args[0], node.args[2], False, False)]
+    if len(node.args) != 2:
+        return []
+    a, b = node.args
+    match node.name:
+        case "sub" | "rsub":
+            return [Join(a, b, True, False), Join(b, a, True, False)]
+        case "add":
+            return [Join(a, b, True, True), Join(b, a, True, True)]
+        case "mul":
+            return [Join(a, b, False, True), Join(b, a, False, True)]
+        case "div":
+            return [Join(a, b, False, False)]
+        case "rdiv":
+            return [Join(b, a, False, False)]
+        case _:
+            return []
