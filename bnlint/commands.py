@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,15 +37,17 @@ def check(targets: Sequence[str], **options: Any) -> int:
     if options["show_files"]:
         paper.say("\n".join(str(path) for path in sources.files))
         return 0
-    found, told = _find(sorted_targets, sources, settings)
+    seen = _find(sorted_targets, sources, settings)
     if options["write_baseline"]:
-        return _write_baseline(found, sources.reader, settings)
-    found = _unknown(found, sources.reader, sources, settings)
+        return _write_baseline(seen.findings, sources.reader, settings)
+    found = _unknown(seen.findings, sources.reader, sources, settings)
     if options["statistics"]:
         paper.say(statistics.render(found, paper.output_format))
     else:
         paper.report(found, sources.reader)
-    _conclude(found, told, sources, settings)
+    _conclude(found, seen, sources, settings)
+    if seen.unreadable:
+        return 2
     return 0 if options["exit_zero"] else _exit_code(found, settings)
 
 
@@ -154,41 +157,62 @@ def _require_sensible(targets: Targets, settings: Settings) -> None:
         raise UsageError("what comes on stdin has no file to change", hint="bnlint fix - prints the result")
 
 
-def _find(targets: Targets, sources: Sources, settings: Settings) -> tuple[list[Finding], list[str]]:
-    """Run the engines; return the findings, and what was looked at."""
-    options = settings.options
-    found: list[Finding] = []
-    told: list[str] = []
-    if targets.sources or targets.stdin:
-        from bnlint import sources as static
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the engines saw: findings, what was looked at in words, functions that were lost, files not read."""
 
-        if options["fix"]:
-            fixed = static.fix(sources, settings, write=True)
-            found += [finding for file in fixed for finding in file.left]
-            told.append(_fixed(fixed, "fixed"))
-        elif options["add_ignores"] is not None:
-            found += static.suppress(sources, settings, options["add_ignores"], options["quiet"])
-        else:
-            found += static.check(sources, settings, options["quiet"])
-        told.insert(0, sources.told)
+    findings: list[Finding]
+    told: list[str]
+    lost: Sequence[tuple[Path, str]] = ()
+    unreadable: Sequence[InputError] = ()
+
+
+def _find(targets: Targets, sources: Sources, settings: Settings) -> _Seen:
+    """Run the engines."""
+    options = settings.options
+    seen = _Seen([], [])
+    if targets.sources or targets.stdin:
+        seen = _in_source(sources, settings)
     if targets.models:
         from bnlint import runtime
 
         measured, layers = runtime.check(targets, options)
-        found += [finding for finding in measured if settings.wanted(finding)]
-        told.append(f"{layers} normalization layer{'s' * (layers != 1)} measured" if layers else NO_LAYERS)
-    return [relative(finding) for finding in found], told
+        told = f"{layers} normalization layer{'s' * (layers != 1)} measured" if layers else NO_LAYERS
+        found = [*seen.findings, *(finding for finding in measured if settings.wanted(finding))]
+        seen = replace(seen, findings=found, told=[*seen.told, told])
+    return replace(seen, findings=[relative(finding) for finding in seen.findings])
 
 
-def _conclude(found: Sequence[Finding], told: Sequence[str], sources: Sources, settings: Settings) -> None:
+def _in_source(sources: Sources, settings: Settings) -> _Seen:
+    from bnlint import sources as static
+
+    options, told = settings.options, [sources.told]
+    if options["fix"]:
+        fixed = static.fix(sources, settings, write=True)
+        return _Seen([finding for file in fixed for finding in file.left], [*told, _fixed(fixed, "fixed")])
+    if options["add_ignores"] is not None:
+        return _Seen(static.suppress(sources, settings, options["add_ignores"], options["quiet"]), told)
+    checked = static.check(sources, settings, options["quiet"])
+    return _Seen(list(checked.findings), told, checked.lost, checked.unreadable)
+
+
+def _conclude(found: Sequence[Finding], seen: _Seen, sources: Sources, settings: Settings) -> None:
     """Say on stderr what was looked at and what to do next; with --verbose, also with which settings."""
+    for error in seen.unreadable:
+        click.echo(f"error: {error}", err=True)
     if settings.options["verbose"]:
         for file in [str(path) for path in settings.files] or ["none, the defaults"]:
             click.echo(f"configuration: {file}", err=True)
         for path in sources.files:
             click.echo(f"checked: {path}", err=True)
+        for path, symbol in seen.lost:
+            click.echo(f"not followed: {symbol} in {path}", err=True)
+        count = len(seen.lost)
+        click.echo(
+            f"{count} function{'s' * (count != 1)} not followed to the end: nothing is said about them", err=True
+        )
     if not settings.options["quiet"]:
-        summarize(found, told, settings.base.fail_on)
+        summarize(found, seen.told, settings.base.fail_on)
 
 
 def _exit_code(found: Sequence[Finding], settings: Settings) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from bnlint.source.discover import discover, is_excluded
 from bnlint.targets import Targets
 
 if TYPE_CHECKING:
-    from bnlint.source.files import FixedFile
+    from bnlint.source.files import CheckedFiles, FixedFile
 
 #: what a file on stdin is called, where --stdin-filename does not tell
 NAMELESS = "-"
@@ -56,18 +56,22 @@ def find(targets: Targets, settings: Settings) -> Sources:
     return Sources(files)
 
 
-def check(sources: Sources, settings: Settings, quiet: bool) -> list[Finding]:
-    """Check source and return the findings that are wanted."""
-    if sources.text is not None:
-        from bnlint.source.check import check_source
+def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
+    """Check source and return what was found; of the findings, only those that are wanted."""
+    from bnlint.source.files import CheckedFiles, check_files
 
-        found = [f for path in sources.files for f in check_source(sources.text, str(path))]
-    else:
-        from bnlint.source.files import check_files
-
+    if sources.text is None:
         with progress(len(sources.files), "checking", quiet) as advance:
-            found = check_files(sources.files, lambda path: advance(str(path)))
-    return [finding for finding in found if settings.wanted(finding)]
+            checked = check_files(sources.files, lambda path: advance(str(path)))
+    else:
+        from bnlint.source.check import inspect_source
+        from bnlint.source.project import Project
+
+        project = Project(sources.files)
+        each = [(path, inspect_source(sources.text, str(path), project)) for path in sources.files]
+        found = tuple(finding for _, of_file in each for finding in of_file.findings)
+        checked = CheckedFiles(found, tuple((path, name) for path, of_file in each for name in of_file.lost), ())
+    return replace(checked, findings=tuple(f for f in checked.findings if settings.wanted(f)))
 
 
 def fix(sources: Sources, settings: Settings, *, write: bool) -> list[FixedFile]:
@@ -77,16 +81,20 @@ def fix(sources: Sources, settings: Settings, *, write: bool) -> list[FixedFile]
     unsafe = settings.base.unsafe_fixes
     if sources.text is None:
         return fix_files(sources.files, settings.wanted, write=write, unsafe=unsafe)
-    return [fix_text(path, sources.text, settings.wanted, unsafe=unsafe) for path in sources.files]
+    from bnlint.source.project import Project
+
+    project = Project(sources.files)
+    return [fix_text(path, sources.text, settings.wanted, project, unsafe=unsafe) for path in sources.files]
 
 
 def suppress(sources: Sources, settings: Settings, reason: str, quiet: bool) -> list[Finding]:
     """Write a comment behind each finding that suppresses it; return those that no comment can suppress."""
     from bnlint.source.files import add_ignores
 
-    changed = [add_ignores(path, settings.wanted, reason) for path in sources.files]
-    count = sum(len(each.findings) - len(each.left) for each in changed)
+    changed = add_ignores(sources.files, settings.wanted, reason)
+    left = [finding for each in changed for finding in each.left]
+    count = sum(len(each.findings) for each in changed) - len(left)
     files = sum(each.before != each.after for each in changed)
     if not quiet:
         click.echo(f"suppressed {count} finding{'s' * (count != 1)} in {files} file{'s' * (files != 1)}", err=True)
-    return [finding for each in changed for finding in each.left]
+    return left

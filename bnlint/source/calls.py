@@ -5,10 +5,11 @@ from __future__ import annotations
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.ops import GRAD_OFF, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import CASTS, GRAD_OFF, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.source.classes import last_name
 from bnlint.source.containers import Containers
 from bnlint.source.record import PARTS
+from bnlint.source.reductions import reduction_attributes
 from bnlint.source.values import (
     Class,
     Function,
@@ -120,17 +121,29 @@ class Caller(Containers):
         kwargs: dict[str, Value],
     ) -> Value:
         buffer = self.state_of(state, tensor)
+        assert isinstance(node.func, cst.Attribute)
         if buffer is not None:
+            name = node.func.attr.value.rstrip("_")
+            content = self.updated(buffer, tensor, name, self._operands(state, args, kwargs), state.mode)
+            around = self.left_autograd(tensor)
             for argument, value in zip(node.args, [*args, *kwargs.values()], strict=False):
                 if isinstance(value, Tensor):
-                    self.store(state, buffer, value, self.locate(argument.value))
+                    self.store(state, buffer, value, self.locate(argument.value), content, around=around)
             return tensor
-        assert isinstance(node.func, cst.Attribute)
         copies = node.func.attr.value == "copy_"
         name = "clone" if copies else node.func.attr.value
         result = self._operation(state, name, args if copies else [tensor, *args], kwargs, node)
         self._rebind(state, node.func.value, result, node)
         return result
+
+    def _operands(self, state: State, args: list[Value], kwargs: dict[str, Value]) -> list[int]:
+        """Return the operands of an update in place, a factor `alpha` multiplied in."""
+        given = [*args, *(kwargs[key] for key in ("other", "end", "weight", "value") if key in kwargs)]
+        operands = [o for v in given if (o := self.operand(state, v)) is not None]
+        alpha = self.operand(state, kwargs["alpha"]) if "alpha" in kwargs else None
+        if alpha is not None and operands:
+            operands[-1] = self.graph.add(Kind.OP, "mul", [alpha, operands[-1]], mode=state.mode)
+        return operands
 
     def _rebind(self, state: State, target: cst.BaseExpression, value: Value, node: cst.Call) -> None:
         if isinstance(target, (cst.Name, cst.Attribute)):
@@ -171,7 +184,7 @@ class Caller(Containers):
                 if tensors
                 else Opaque("?")
             )
-        if path.startswith("numpy.") and not any(self._left_autograd(v) for v in tensors):
+        if path.startswith("numpy.") and not any(self.left_autograd(v) for v in tensors):
             return Opaque("?")  # numpy refuses tensors that carry a gradient: these are arrays
         if path.startswith("math.") and tensors:
             return self.stop(state, "float", tensors[0], self.locate(node), self.locate(node))
@@ -179,7 +192,8 @@ class Caller(Containers):
             return self._operation(state, name, args, kwargs, node)
         return self._unknown(state, [*args, *kwargs.values()], node)
 
-    def _left_autograd(self, tensor: Tensor) -> bool:
+    def left_autograd(self, tensor: Tensor) -> bool:
+        """Whether a tensor is behind a stop."""
         node = self.graph[tensor.node]
         while node.kind is not Kind.STOP and node.args:
             node = self.graph[node.args[0]]
@@ -224,7 +238,12 @@ class Caller(Containers):
             result = self._unknown(state, [*args, *kwargs.values()], node, plain)
             several = name in PARTS or (name in _SEVERAL and len(args) > 1)
             return Items(each=result) if several and isinstance(result, Tensor) else result
-        return self.add(state, plain, [index], location, {"over": _over(node, len(args) + len(kwargs))})
+        attributes: dict[str, object] = {"over": _over(node, len(args) + len(kwargs))}
+        if role(plain) is Role.REDUCTION:
+            attributes |= reduction_attributes(plain, args, kwargs)
+        elif name in CASTS:
+            attributes["cast"] = name
+        return self.add(state, plain, [index], location, attributes)
 
     def _batch_norm(self, state: State, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
         names = ["input", "running_mean", "running_var", "weight", "bias", "training"]

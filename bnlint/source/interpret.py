@@ -88,10 +88,12 @@ class Interpreter(Assigner):
         variables = dict(function.closure)
         if function.bound is not None and not _is_static(function.node):
             args = [function.bound, *args]
-        self._bind(variables, function.node, args, kwargs)
-        inner = State(variables, state.mode, state.grad_off)
+        caller = self.scope
+        self.enter(caller.homes.get(function.node, caller))
         self.active = (*self.active, function.node)
         try:
+            self._bind(variables, function.node, args, kwargs)
+            inner = State(variables, state.mode, state.grad_off)
             if isinstance(function.node, cst.Lambda):
                 return self.evaluate(inner, function.node.body)
             for decorator in function.node.decorators:
@@ -104,6 +106,7 @@ class Interpreter(Assigner):
             return self.merge(returned) if returned else Literal(None)
         finally:
             self.active = self.active[:-1]
+            self.enter(caller)
 
     def _bind(
         self,
@@ -174,6 +177,7 @@ class Interpreter(Assigner):
             case cst.Try() | cst.TryStar():
                 self._try(state, node)
             case cst.FunctionDef(name=cst.Name(value=name)):
+                self.scope.homes[node] = self.scope
                 state.variables[name] = Function(node, state.variables)
             case cst.Import() | cst.ImportFrom():
                 state.variables |= imported(node)
@@ -258,11 +262,13 @@ class Interpreter(Assigner):
 
     def _augmented(self, state: State, node: cst.AugAssign) -> None:
         old, new = self.evaluate(state, node.target), self.evaluate(state, node.value)
-        if isinstance(old, Tensor) and (buffer := self.state_of(state, old)) is not None:
-            if isinstance(new, Tensor):
-                self.store(state, buffer, new, self.locate(node.value))
-            return
         name = BINARY.get(type(node.operator), "other")
+        if isinstance(old, Tensor) and (buffer := self.state_of(state, old)) is not None:
+            operand = self.operand(state, new)
+            content = self.updated(buffer, old, name, [] if operand is None else [operand], state.mode)
+            if isinstance(new, Tensor):
+                self.store(state, buffer, new, self.locate(node.value), content, around=self.left_autograd(old))
+            return
         self.assign(state, node.target, self.arithmetic(state, name, old, new, node), node.value)
 
 

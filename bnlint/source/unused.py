@@ -26,10 +26,10 @@ _CAUSES = {
     "BN104": re.compile(r"\b(item|float|int|tolist|numpy|tensor|as_tensor|asarray|array)\b"),
 }
 _COMPUTES = re.compile(r"[(\[*/+@%-]")
-_NAMED = re.compile(rb"bnlint\s*:|noqa\s*:[^\r\n]*\bBN\d", re.IGNORECASE)
+_NAMED = re.compile(r"bnlint\s*:|noqa\s*:[^\r\n]*\bBN\d", re.IGNORECASE)
 
 
-def names_rules(source: bytes) -> bool:
+def names_rules(source: str) -> bool:
     """Whether a file may hold a comment that suppresses one of our rules."""
     return _NAMED.search(source) is not None
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from terminal import BAD, FIXED, UNFIXABLE, UNUSED, Cli
 
+from bnlint.errors import InputError
 from bnlint.finding import Edit, Finding, Fix, Severity, SourceLocation
 from bnlint.source import check as static
+from bnlint.source import files
+from bnlint.source.lower import Lowered
+from bnlint.source.text import SourceText
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,8 @@ def test_what_does_not_fail_the_run_is_shown_and_said(cli: Cli) -> None:
 
 def test_notes_do_not_fail_a_run(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     note = Finding("BN101", "n", Severity.NOTE, "worth knowing", SourceLocation("a.py", 1, 1, 1, 2))
-    monkeypatch.setattr(static, "_unjudged", lambda *_: [note, note])
+    monkeypatch.setattr(static, "_inspected", lambda *_: static.Checked((note, other)))
+    other = replace(note, code="BN102")
     cli.write("a.py", "x = 1\n")
     result = cli("check")
     assert (result.code, "note[BN101]" in result.out) == (0, True)
@@ -54,12 +61,13 @@ def test_notes_do_not_fail_a_run(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
 def unsafe(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """A file in which `a` has an unsafe fix, to `b`."""
 
-    def found(source: bytes, *_: object) -> list[Finding]:
+    def found(text: SourceText, *_: object) -> static.Checked:
         at = SourceLocation("a.py", 1, 1, 1, 2)
         fix = Fix("say b", False, (Edit(at, "b"),))
-        return [Finding("BN101", "n", Severity.ERROR, "an a", at, fix=fix)] * source.startswith(b"a")
+        finding = Finding("BN101", "n", Severity.ERROR, "an a", at, fix=fix)
+        return static.Checked((finding,) if text.text.startswith("a") else ())
 
-    monkeypatch.setattr(static, "_unjudged", found)
+    monkeypatch.setattr(static, "_inspected", found)
     cli.write("a.py", "a = 1\n")
     return cli
 
@@ -124,6 +132,38 @@ def test_verbose_names_configuration_and_files(cli: Cli) -> None:
     assert "configuration: none" in cli("check", "-v", "--isolated").err
 
 
+def test_verbose_counts_the_functions_that_were_not_followed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: object) -> list[Lowered]:
+        return [Lowered("f", None)]
+
+    monkeypatch.setattr(static, "lower", lost)
+    cli.write("a.py", BAD)
+    result = cli("check", "-v")
+    assert (result.code, result.out) == (0, "")
+    assert "not followed: f in a.py" in result.err
+    assert "1 function not followed to the end: nothing is said about them" in result.err
+    assert "not followed" not in cli("check").err
+
+
+def test_a_file_that_cannot_be_read_exits_2_and_the_others_are_checked(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = files.read
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "locked.py":
+            raise InputError("cannot be read: Permission denied", where=str(path))
+        return read(path)
+
+    monkeypatch.setattr(files, "read", refuse)
+    cli.write("a.py", BAD)
+    cli.write("locked.py", BAD)
+    result = cli("check", "--exit-zero")
+    assert result.code == 2
+    assert "a.py:2:24" in result.out
+    assert "error: locked.py: cannot be read: Permission denied" in result.err
+
+
 @pytest.mark.parametrize(
     ("option", "environment", "colored"),
     [
@@ -164,10 +204,15 @@ def test_output_file_of_nothing_replaces_the_old_one(cli: Cli) -> None:
     assert cli.read("found.txt") == ""
 
 
-def test_output_into_a_device_leaves_the_device(cli: Cli) -> None:
+def test_output_into_a_device_goes_through_it(cli: Cli) -> None:
     cli.write("a.py", BAD)
-    assert cli("check", "-o", "/dev/null").code == 1
-    assert Path("/dev/null").is_char_device()
+    here, there = os.openpty()  # nothing can be created beside it, so that a mistake does no harm
+    try:
+        assert cli("check", "--output-format", "concise", "-o", os.ttyname(there)).code == 1
+        assert b"a.py:2:24: BN101" in os.read(here, 1000)
+    finally:
+        os.close(here)
+        os.close(there)
 
 
 class TestStdin:

@@ -89,6 +89,12 @@ def test_what_add_ignores_writes(cli: Cli) -> None:
     assert cli.read("a.py") == BAD.replace("detach()", "detach()  # bnlint: ignore[BN104, BN101] old")
 
 
+def test_add_ignores_stands_right_behind_the_code(cli: Cli) -> None:
+    cli.write("a.py", BAD.replace("detach()", "detach()   "))
+    cli("check", "--add-ignores", "frozen")
+    assert "detach()  # bnlint: ignore[BN101] frozen" in cli.read("a.py")
+
+
 def test_add_ignores_only_for_what_is_selected(cli: Cli) -> None:
     cli.write("a.py", BAD)
     cli.write("b.py", UNFIXABLE)
@@ -118,3 +124,16 @@ def test_add_ignores_where_there_is_nothing(cli: Cli) -> None:
     cli.write("a.py", FIXED)
     assert cli("check", "--add-ignores", "why").code == 0
     assert cli.read("a.py") == FIXED
+
+
+def test_add_ignores_writes_into_the_file_of_the_stop(cli: Cli) -> None:
+    helper = "import torch\n\n\ndef center(x):\n    with torch.no_grad():\n        return x.mean()\n"
+    use = "from pkg.helper import center\n\n\ndef f(x):\n    return x - center(x)\n"
+    cli.write("pkg/__init__.py", "")
+    cli.write("pkg/helper.py", helper)
+    cli.write("pkg/use.py", use)
+    assert cli.lines() == ["pkg/helper.py:6:16: BN102"]
+    assert cli("check", "--add-ignores", "meant").code == 0
+    assert cli.read("pkg/use.py") == use
+    assert cli.read("pkg/helper.py") == helper.replace("mean()", "mean()  # bnlint: ignore[BN102] meant")
+    assert cli.lines() == cli.lines("pkg/helper.py") == cli.lines("pkg/use.py") == []
