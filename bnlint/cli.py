@@ -31,6 +31,14 @@ _config_options = _options(
     click.option("--config", type=Path, metavar="FILE", help="Read this configuration."),
     click.option("--isolated", is_flag=True, help="Read no configuration file."),
 )
+_cache_option = click.option(
+    "--cache-dir",
+    type=Path,
+    metavar="DIR",
+    envvar="BNLINT_CACHE_DIR",
+    show_envvar=True,
+    help="Where the cache is (default: .bnlint_cache).",
+)
 _source_options = _options(
     click.option("--select", multiple=True, metavar="CODES", help="Only these rules: codes, prefixes (BN1) or ALL."),
     click.option("--extend-select", multiple=True, metavar="CODES", help="These rules too."),
@@ -91,6 +99,8 @@ def cli() -> None:
 @click.option("--fix", is_flag=True, help="Fix source before the report, as `bnlint fix` does.")
 @click.option("--add-ignores", metavar="REASON", help="Write a comment that suppresses it behind each finding.")
 @click.option("--write-baseline", is_flag=True, help="Make all findings known: write them to --baseline.")
+@click.option("--no-cache", is_flag=True, help="Check every file, and keep nothing.")
+@_cache_option
 @click.option("--exit-zero", is_flag=True, help="Exit 0 although there are findings.")
 @click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
 @click.option("-v", "--verbose", is_flag=True, help="Say which configuration and files were read.")
@@ -144,6 +154,16 @@ def rule(code: str | None, every: bool) -> int:
     from bnlint.commands import rule
 
     return rule(code, every)
+
+
+@cli.command()
+@_cache_option
+@_config_options
+def clean(**options: Any) -> int:
+    """Remove the cache."""
+    from bnlint.commands import clean
+
+    return clean(**options)
 
 
 @cli.command()

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnlint import baseline as baselines
-from bnlint.config import KEYS, Config, as_toml, require_known, selected
+from bnlint.cache import clean as remove_cache
+from bnlint.config import KEYS, Config, as_toml, require_known
 from bnlint.errors import InputError, UsageError
 from bnlint.finding import Finding
+from bnlint.known import unknown, write_baseline
 from bnlint.pages import load_pages
 from bnlint.reader import Reader
 from bnlint.report import statistics
 from bnlint.settings import Settings
-from bnlint.shell import Paper, mild, relative, summarize, write
+from bnlint.shell import Paper, mild, relative, summarize
 from bnlint.sources import Sources
 from bnlint.targets import Targets, sort_targets
 
@@ -39,8 +40,8 @@ def check(targets: Sequence[str], **options: Any) -> int:
         return 0
     seen = _find(sorted_targets, sources, settings)
     if options["write_baseline"]:
-        return _write_baseline(seen.findings, sources.reader, settings)
-    found = _unknown(seen.findings, sources.reader, sources, settings)
+        return write_baseline(seen.findings, sources.reader, settings)
+    found = unknown(seen.findings, sources.reader, sources, settings)
     if options["statistics"]:
         paper.say(statistics.render(found, paper.output_format))
     else:
@@ -113,6 +114,19 @@ def config(path: Path, **options: Any) -> int:
     click.echo(f"# {found.file or 'no configuration file: the defaults'}")
     for key in KEYS:
         click.echo(as_toml(found, key) + ("" if key in found.given else "  # default"))
+    return 0
+
+
+def clean(**options: Any) -> int:
+    """Remove the cache."""
+    folder = Settings(options).cache
+    if folder is None:
+        return 0
+    try:
+        count = remove_cache(folder)
+    except OSError as error:
+        raise InputError(f"cannot be removed: {error.strerror or error}", where=str(folder)) from error
+    click.echo(f"{folder}: removed {count} entr{'y' if count == 1 else 'ies'}" if count else "no cache", err=True)
     return 0
 
 
@@ -241,7 +255,7 @@ def _fix_sources(sources: Sources, settings: Settings, *, diff: bool) -> int:
         # Left out is not lost: a filter gives back what it does not change.
         sys.stdout.buffer.write(fixed[0].after if fixed else sources.text)
     reader = sources.reader if sources.text is None else Reader({str(file.path): file.after for file in fixed})
-    left = _unknown([relative(f) for file in fixed for f in file.left], reader, sources, settings)
+    left = unknown([relative(f) for file in fixed for f in file.left], reader, sources, settings)
     if diff:
         click.echo("".join(file.diff for file in fixed), nl=False)
     elif left:
@@ -258,33 +272,3 @@ def _fixed(fixed: Sequence[FixedFile], verb: str) -> str:
     count = sum(len(file.findings) - len(file.left) for file in fixed)
     files = sum(file.before != file.after for file in fixed)
     return f"{verb} {count} finding{'s' * (count != 1)} in {files} file{'s' * (files != 1)}"
-
-
-def _unknown(found: list[Finding], reader: Reader, sources: Sources, settings: Settings) -> list[Finding]:
-    """Return the findings that are not in the baseline, and say which of its entries match nothing any more."""
-    file = settings.baseline
-    if file is None:
-        return found
-    try:
-        known = baselines.parse(file.read_text(encoding="utf-8"), file)
-    except (OSError, UnicodeDecodeError) as error:
-        what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise InputError(what, where=str(file), hint="write it with --write-baseline") from error
-    looked_at = {path.resolve() for path in sources.files}
-    stale = known.stale(found, reader.at, lambda path: path.resolve() in looked_at)
-    stale = [entry for entry in stale if selected(settings.base, entry.code)]
-    if stale and not settings.options["quiet"]:
-        listed = ", ".join(f"{entry.code} in {entry.path}" for entry in stale)
-        entries = "1 entry no longer matches" if len(stale) == 1 else f"{len(stale)} entries no longer match"
-        click.echo(f"{file}: {entries}: {listed}; --write-baseline takes them out", err=True)
-    return known.new(found, reader.at)
-
-
-def _write_baseline(found: Sequence[Finding], reader: Reader, settings: Settings) -> int:
-    file = settings.baseline
-    if file is None:
-        raise UsageError("say where the baseline is")
-    write(file, baselines.render(baselines.of(found, reader.at, file.resolve().parent)))
-    if not settings.options["quiet"]:
-        click.echo(f"{file}: {len(found)} finding{'s' * (len(found) != 1)} known from now on", err=True)
-    return 0

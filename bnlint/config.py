@@ -96,6 +96,12 @@ class Config:
     baseline: str | None = _key(
         None, _text, "A file of known findings that are not reported, relative to the folder of the configuration file."
     )
+    cache_dir: str | None = _key(
+        None,
+        _text,
+        "Where to keep what was found, relative to the folder of the configuration file. By default it is "
+        "`.bnlint_cache` there, or in the working folder.",
+    )
     file: Path | None = field(default=None, compare=False)
     given: frozenset[str] = field(default=frozenset(), compare=False)
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bnlint.cache import FOLDER
 from bnlint.catalog import BY_CODE
 from bnlint.config import Config, load, load_folder, matches, require_known, selected
 from bnlint.finding import Finding, Severity
@@ -81,6 +82,15 @@ class Settings:
         if self.options.get("baseline"):
             return Path(self.options["baseline"])
         return self.root(self.base) / self.base.baseline if self.base.baseline else None
+
+    @property
+    def cache(self) -> Path | None:
+        """The folder of the cache, None where nothing is to be kept."""
+        if self.options.get("no_cache"):
+            return None
+        if self.options.get("cache_dir"):
+            return Path(self.options["cache_dir"])
+        return self.root(self.base) / (self.base.cache_dir or FOLDER)
 
     def _found(self, folder: Path) -> Config:
         if self.fixed is not None:

@@ -62,7 +62,7 @@ def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
 
     if sources.text is None:
         with progress(len(sources.files), "checking", quiet) as advance:
-            checked = check_files(sources.files, lambda path: advance(str(path)))
+            checked = check_files(sources.files, lambda path: advance(str(path)), settings.cache)
     else:
         from bnlint.source.check import inspect_source
         from bnlint.source.project import Project

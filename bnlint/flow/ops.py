@@ -6,6 +6,7 @@ Both front ends translate into these names, so that the analysis knows one spell
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 
@@ -106,6 +107,9 @@ STOPS: dict[str, str] = {
 
 #: context managers, decorators and calls that turn the recording of gradients off → the kind of stop
 GRAD_OFF: dict[str, str] = {"no_grad": "no_grad", "inference_mode": "inference_mode", "set_grad_enabled": "no_grad"}
+
+#: names of arguments and attributes that hold running statistics
+RUNNING = re.compile(r"(running|moving|ema)_")
 
 #: operations whose result never carries a gradient
 _NOT_DIFFERENTIABLE = (

@@ -34,7 +34,7 @@ def _changes(old: list[str], new: list[str]) -> Iterator[Changed]:
     )
     most = min(len(old), len(new)) - same
     tail = next((at for at in range(most) if old[-1 - at] != new[-1 - at]), most)
-    matcher = difflib.SequenceMatcher(None, old[same : len(old) - tail], new[same : len(new) - tail], autojunk=False)
+    matcher = difflib.SequenceMatcher(None, old[same : len(old) - tail], new[same : len(new) - tail])
     for kind, start, end, new_start, new_end in matcher.get_opcodes():
         if kind != "equal":
             yield from (Changed(same + at + 1, False, old[same + at]) for at in range(start, end))

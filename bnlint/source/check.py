@@ -6,7 +6,6 @@ import ast
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import libcst as cst
@@ -15,6 +14,7 @@ from bnlint.catalog import BY_CODE
 from bnlint.finding import Finding, SourceLocation
 from bnlint.flow.graph import FlowGraph
 from bnlint.flow.sites import attributes_given, find_sites
+from bnlint.source.checked import Checked
 from bnlint.source.conversion import conversions, may_convert
 from bnlint.source.lower import Lowered, lower, parse, unplaced
 from bnlint.source.outline import outline
@@ -28,14 +28,6 @@ from bnlint.source.view import View
 
 #: how often a file is checked again after fixes that made room for others
 MAX_PASSES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What a check found, and the functions whose flow it lost."""
-
-    findings: tuple[Finding, ...] = ()
-    lost: tuple[str, ...] = ()
 
 
 def check_source(source: bytes, path: str, project: Project | None = None) -> list[Finding]:

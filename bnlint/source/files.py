@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bnlint import atomic
+from bnlint.cache import Cache
 from bnlint.errors import InputError
 from bnlint.finding import Finding
-from bnlint.source.check import check_source, fix_source, inspect_source
+from bnlint.source.checked import Checked
 from bnlint.source.ignores import with_ignores
 from bnlint.source.project import Project
 from bnlint.source.text import SourceText
@@ -62,9 +63,18 @@ class CheckedFiles:
     unreadable: tuple[InputError, ...]
 
 
-def check_files(paths: Sequence[Path], progress: Callable[[Path], None] | None = None) -> CheckedFiles:
-    """Check files one by one, each with what it imports from other files of its project."""
+def check_files(
+    paths: Sequence[Path], progress: Callable[[Path], None] | None = None, cache_folder: Path | None = None
+) -> CheckedFiles:
+    """Check files one by one, each with what it imports from other files of its project.
+
+    Args:
+        paths: The files.
+        progress: Called with each file before it is checked.
+        cache_folder: Where to keep what was found for the next run; None keeps nothing.
+    """
     project = Project(paths)
+    cache = Cache(cache_folder, project.spelled) if cache_folder is not None else None
     findings: list[Finding] = []
     lost: list[tuple[Path, str]] = []
     unreadable: list[InputError] = []
@@ -76,10 +86,23 @@ def check_files(paths: Sequence[Path], progress: Callable[[Path], None] | None =
         except InputError as error:
             unreadable.append(error)
             continue
-        checked = inspect_source(source, str(path), project)
+        checked = _checked(path, source, project, cache)
         findings += checked.findings
         lost += [(path, symbol) for symbol in checked.lost]
     return CheckedFiles(tuple(_distinct(findings, paths)), tuple(lost), tuple(unreadable))
+
+
+def _checked(path: Path, source: bytes, project: Project, cache: Cache | None) -> Checked:
+    known = cache.load(path, source) if cache is not None else None
+    if known is not None:
+        return known
+    # A run that finds everything in the cache needs neither the analysis nor libcst.
+    from bnlint.source.check import inspect_source
+
+    checked = inspect_source(source, str(path), project)
+    if cache is not None:
+        cache.store(path, source, checked, project.looked_at(path))
+    return checked
 
 
 def _distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Finding]:
@@ -135,6 +158,8 @@ def fix_text(
     unsafe: bool = False,
 ) -> FixedFile:
     """Apply the fixes of the wanted findings to the content of a file, and write nothing; only `new` ones are told."""
+    from bnlint.source.check import check_source, fix_source
+
     told = new or wanted
     findings = tuple(f for f in check_source(before, str(path), project) if told(f))
     after = fix_source(before, str(path), wanted, project, unsafe=unsafe) if findings else before

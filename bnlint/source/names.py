@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import libcst as cst
 
 from bnlint.source.values import Literal, Name, Value
-
-#: names of arguments that hold running statistics
-RUNNING = re.compile(r"(running|moving|ema)_")
 
 
 def module_names(module: cst.Module) -> dict[str, Value]:

@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from bnlint.flow.ops import GRAD_OFF, PAIRS, REDUCTIONS, STOPS
-from bnlint.source.names import RUNNING
+from bnlint.flow.ops import GRAD_OFF, PAIRS, REDUCTIONS, RUNNING, STOPS
 
 STATISTICS = REDUCTIONS | frozenset(PAIRS)
 STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF)

@@ -91,6 +91,12 @@ def test_unsafe_fixes_by_configuration(unsafe: Cli) -> None:
     assert unsafe.read("a.py") == "b = 1\n"
 
 
+def test_paths_of_edits_are_told_like_those_of_findings(cli: Cli) -> None:
+    path = cli.write("a.py", BAD)
+    (found,) = json.loads(cli("check", "--output-format", "json", str(path)).out)
+    assert (found["path"], [edit["path"] for edit in found["fix"]["edits"]]) == ("a.py", ["a.py"])
+
+
 def test_check_fix_is_fix_and_then_check(cli: Cli) -> None:
     cli.write("a.py", BAD)
     cli.write("b.py", UNFIXABLE)
@@ -238,6 +244,7 @@ class TestStdin:
     def test_diff(self, cli: Cli) -> None:
         result = cli("fix", "--diff", "-", stdin=BAD.encode())
         assert result.code == 1
+        assert result.out.startswith("--- -\n+++ -\n@@ ")
         assert "+    return x - x.mean()\n" in result.out
 
     def test_configuration_is_that_of_the_name(self, cli: Cli) -> None:
