@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode, Origin
+from bnlint.flow.ops import RUNNING
 from bnlint.source.assign import Assigner
 from bnlint.source.calls import grad_switch
 from bnlint.source.evaluate import BINARY
-from bnlint.source.names import RUNNING, imported
+from bnlint.source.names import imported
 from bnlint.source.values import (
     Branch,
     Condition,
