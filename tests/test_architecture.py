@@ -42,7 +42,7 @@ from torch import nn
 class BatchNorm(nn.BatchNorm2d):
     def forward(self, x):
         mean = x.mean(dim=(0, 2, 3), keepdim=True).detach()
-        var = x.var(dim=(0, 2, 3), keepdim=True)
+        var = x.var(dim=(0, 2, 3), keepdim=True, unbiased=False)
         return (x - mean) / torch.sqrt(var + self.eps)
 
 

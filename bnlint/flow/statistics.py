@@ -57,8 +57,11 @@ def train_args(node: Node) -> tuple[int, ...]:
     return tuple(arg for arg, mode in zip(node.args, modes, strict=True) if mode & Mode.TRAIN)
 
 
-def liveness(graph: FlowGraph) -> list[bool]:
-    """Say for each node whether its value carries a gradient in training, measured or else inferred."""
+def liveness(graph: FlowGraph, *, variables: bool = False) -> list[bool]:
+    """Say for each node whether its value carries a gradient in training, measured or else inferred.
+
+    With `variables`, a variable that stands for a buffer is what was assigned to it.
+    """
     live: list[bool] = []
     for node in graph:
         if node.live is not None:
@@ -71,6 +74,8 @@ def liveness(graph: FlowGraph) -> list[bool]:
                 live.append(False)
             case Kind.OP | Kind.MERGE | Kind.OUTPUT:
                 live.append(any(live[arg] for arg in train_args(node)))
+            case Kind.STORE if variables and node.attributes.get("local"):
+                live.append(live[node.args[0]])
             case _:
                 live.append(False)
     return live
@@ -111,10 +116,21 @@ def exponent(graph: FlowGraph, node: Node) -> float | None:
 
 def squares(graph: FlowGraph, node: Node) -> bool:
     """Whether a node is the square of its first argument."""
-    if node.name == "mul":
-        return len(node.args) == 2 and node.args[0] == node.args[1]
+    if node.name == "mul" and len(node.args) == 2:
+        return _same(graph, *node.args)
     power = exponent(graph, node)
     return power is not None and power > 0 and power % 2 == 0
+
+
+def _same(graph: FlowGraph, first: int, second: int) -> bool:
+    """Whether two values are equal: one node, or the same stops and changes of layout behind one node."""
+    while first != second:
+        one, other = graph[first], graph[second]
+        steps = one.kind is Kind.STOP or (one.kind is Kind.OP and role(one.name) is Role.SHAPE)
+        if not steps or (one.kind, one.name, one.attributes) != (other.kind, other.name, other.attributes):
+            return False
+        first, second = one.args[0], other.args[0]
+    return True
 
 
 def reduced(graph: FlowGraph, reduction: int) -> Reduced:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.ops import GRAD_OFF, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import CASTS, GRAD_OFF, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.source.classes import last_name
-from bnlint.source.containers import Containers
-from bnlint.source.record import PARTS
+from bnlint.source.record import PARTS, contents
+from bnlint.source.reductions import reduction_attributes
+from bnlint.source.spelled import Spelled
 from bnlint.source.values import (
     Class,
+    Condition,
     Function,
     GradOff,
     Instance,
@@ -19,12 +23,13 @@ from bnlint.source.values import (
     Name,
     Opaque,
     State,
+    Switch,
     Tensor,
     Value,
     unknown,
 )
 
-_SEVERAL = frozenset({"max", "min", "topk", "sort", "kthvalue", "mode", "aminmax", "cummax", "cummin"})
+_SEVERAL = frozenset({"topk", "sort", "kthvalue", "mode", "aminmax", "cummax", "cummin"})
 _FACTS = frozenset(
     {"size", "dim", "numel", "nelement", "stride", "element_size", "register_hook", "get_device", "backward"}
 )
@@ -32,7 +37,7 @@ _TENSOR_PACKAGES = ("torch.", "numpy.", "einops.")
 _SILENT_BUILTINS = frozenset({"isinstance", "len", "print", "hasattr", "type", "range", "id", "repr", "str", "super"})
 
 
-class Caller(Containers):
+class Caller(Spelled):
     """Interprets calls."""
 
     def call(self, state: State, node: cst.Call) -> Value:
@@ -52,7 +57,12 @@ class Caller(Containers):
         else:
             callee = self.evaluate(state, node.func)
         args, kwargs = self._arguments(state, node)
-        return self._apply(state, callee, args, kwargs, node)
+        written = next((a.value for a in node.args if a.keyword is not None and a.keyword.value == "out"), None)
+        if written is None or not isinstance(callee, Name):
+            return self._apply(state, callee, args, kwargs, node)
+        result = self._apply(state, callee, args, {key: v for key, v in kwargs.items() if key != "out"}, node)
+        self._rebind(state, written, result, node)
+        return result
 
     def _apply(self, state: State, callee: Value, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
         match callee:
@@ -60,6 +70,8 @@ class Caller(Containers):
                 return self.invoke(state, callee, args, kwargs)
             case Class():
                 return self._construct(callee, args, kwargs)
+            case Switch(kind) if args and isinstance(args[0], Function):
+                return replace(args[0], off=GradOff(kind, self.locate(node)))
             case Name(path):
                 return self._function(state, path, args, kwargs, node)
             case Instance(cls) if "__call__" in cls.methods or "forward" in cls.methods:
@@ -120,21 +132,39 @@ class Caller(Containers):
         kwargs: dict[str, Value],
     ) -> Value:
         buffer = self.state_of(state, tensor)
+        assert isinstance(node.func, cst.Attribute)
         if buffer is not None:
+            name = node.func.attr.value.rstrip("_")
+            content = self.updated(buffer, tensor, name, self._operands(state, args, kwargs), state.mode)
+            around = self.left_autograd(tensor)
             for argument, value in zip(node.args, [*args, *kwargs.values()], strict=False):
                 if isinstance(value, Tensor):
-                    self.store(state, buffer, value, self.locate(argument.value))
+                    self.store(state, buffer, value, self.locate(argument.value), content, around=around)
             return tensor
-        assert isinstance(node.func, cst.Attribute)
         copies = node.func.attr.value == "copy_"
         name = "clone" if copies else node.func.attr.value
         result = self._operation(state, name, args if copies else [tensor, *args], kwargs, node)
         self._rebind(state, node.func.value, result, node)
         return result
 
+    def _operands(self, state: State, args: list[Value], kwargs: dict[str, Value]) -> list[int]:
+        """Return the operands of an update in place, a factor `alpha` multiplied in."""
+        given = [*args, *(kwargs[key] for key in ("other", "end", "weight", "value") if key in kwargs)]
+        operands = [o for v in given if (o := self.operand(state, v)) is not None]
+        alpha = self.operand(state, kwargs["alpha"]) if "alpha" in kwargs else None
+        if alpha is not None and operands:
+            operands[-1] = self.graph.add(Kind.OP, "mul", [alpha, operands[-1]], mode=state.mode)
+        return operands
+
     def _rebind(self, state: State, target: cst.BaseExpression, value: Value, node: cst.Call) -> None:
-        if isinstance(target, (cst.Name, cst.Attribute)):
-            self.assign(state, target, value, node)
+        match target:
+            case cst.Attribute(value=owner, attr=cst.Name(value="data")):
+                if isinstance(value, Tensor) and last_name(node.func) == "copy_":
+                    self._rebind(state, owner, self.stop(state, STOPS["data"], value, self.locate(node)), node)
+            case cst.Name() | cst.Attribute():
+                self.assign(state, target, value, node)
+            case _:
+                return
 
     # -- functions
 
@@ -142,8 +172,12 @@ class Caller(Containers):
         name = path.rsplit(".", 1)[-1]
         tensors = [value for value in [*args, *kwargs.values()] if isinstance(value, Tensor)]
         if name == "set_grad_enabled":
-            self._switch_grad(state, args, node)
+            self._switch_grad(state, [*args, *kwargs.values()], node)
             return Opaque("?")
+        if (switch := grad_switch(Name(path), [*args, *kwargs.values()])) is not None:
+            return Switch(switch)
+        if path == "torch.is_grad_enabled":
+            return Condition(Mode.BOTH, Mode.EVAL)
         if path in {"abs", "pow"} and tensors:
             return self._operation(state, path, args, kwargs, node)
         if path in {"float", "int", "bool"} and tensors:
@@ -156,22 +190,22 @@ class Caller(Containers):
             return items
         if path in {"zip", "enumerate", "map"}:
             return self.iterated(state, path, args, lambda callee, values: self._apply(state, callee, values, {}, node))
-        if path == "setattr" and len(args) == 3:
-            match args:
-                case [Instance() as instance, Literal(str() as field), value]:
-                    instance.attributes[field] = value
-            return Opaque("?")
+        match path, args:
+            case "setattr", [Instance() as instance, Literal(str() as field), value]:
+                instance.attributes[field] = value
+            case "getattr", [Instance() as instance, Literal(str() as field), *_]:
+                return self.field(state, instance, field)
+            case "types.SimpleNamespace" | "argparse.Namespace", []:
+                return Items(dict(kwargs.items()))
         if path in _SILENT_BUILTINS:
             return Opaque("?")
         if not tensors and not any(isinstance(v, Items) for v in args):
             return unknown(*args)
         if name in STOPS and path.startswith(_TENSOR_PACKAGES):
-            return (
-                self.stop(state, STOPS[name], tensors[0], self.locate(node), self.locate(node))
-                if tensors
-                else Opaque("?")
-            )
-        if path.startswith("numpy.") and not any(self._left_autograd(v) for v in tensors):
+            stopped = tensors[0] if tensors else self._unknown(state, args, node, "where")
+            where = self.locate(node)
+            return self.stop(state, STOPS[name], stopped, where, where) if isinstance(stopped, Tensor) else Opaque("?")
+        if path.startswith("numpy.") and not any(self.left_autograd(v) for v in tensors):
             return Opaque("?")  # numpy refuses tensors that carry a gradient: these are arrays
         if path.startswith("math.") and tensors:
             return self.stop(state, "float", tensors[0], self.locate(node), self.locate(node))
@@ -179,7 +213,8 @@ class Caller(Containers):
             return self._operation(state, name, args, kwargs, node)
         return self._unknown(state, [*args, *kwargs.values()], node)
 
-    def _left_autograd(self, tensor: Tensor) -> bool:
+    def left_autograd(self, tensor: Tensor) -> bool:
+        """Whether a tensor is behind a stop."""
         node = self.graph[tensor.node]
         while node.kind is not Kind.STOP and node.args:
             node = self.graph[node.args[0]]
@@ -205,10 +240,9 @@ class Caller(Containers):
             )
         if name == "batch_norm":
             return self._batch_norm(state, args, kwargs, node)
+        if (result := self.spelled(state, name, args, kwargs, node)) is not None:
+            return result
         plain = canonical(name)
-        if name in JOINING:
-            values = [v for a in args for v in (_contents(a) if isinstance(a, Items) else [a])]
-            return self.add(state, "where", [v.node for v in values if isinstance(v, Tensor)], location)
         if plain == "where" and len(args) == 3:
             args = args[1:]
         if role(plain) is Role.ARITHMETIC:
@@ -224,7 +258,12 @@ class Caller(Containers):
             result = self._unknown(state, [*args, *kwargs.values()], node, plain)
             several = name in PARTS or (name in _SEVERAL and len(args) > 1)
             return Items(each=result) if several and isinstance(result, Tensor) else result
-        return self.add(state, plain, [index], location, {"over": _over(node, len(args) + len(kwargs))})
+        attributes: dict[str, object] = {"over": _over(node, len(args) + len(kwargs))}
+        if role(plain) is Role.REDUCTION:
+            attributes |= reduction_attributes(plain, args, kwargs)
+        elif name in CASTS:
+            attributes["cast"] = name
+        return self.add(state, plain, [index], location, attributes)
 
     def _batch_norm(self, state: State, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
         names = ["input", "running_mean", "running_var", "weight", "bias", "training"]
@@ -239,7 +278,7 @@ class Caller(Containers):
         """A call whose inside is not seen: its result depends on every tensor that goes in."""
         nodes: list[int] = []
         for value in values:
-            parts = _contents(value) if isinstance(value, Items) else [value]
+            parts = contents(value) if isinstance(value, Items) else [value]
             nodes += [part.node for part in parts if isinstance(part, Tensor)]
         if not nodes:
             return unknown(*values)
@@ -259,12 +298,10 @@ def _over(node: cst.Call, given: int) -> str:
     return ", ".join(code(argument.with_changes(comma=cst.MaybeSentinel.DEFAULT)) for argument in own)
 
 
-def _contents(items: Items) -> list[Value]:
-    return [*items.entries.values(), *([items.each] if items.each is not None else [])]
-
-
 def grad_switch(value: Value, call_args: list[Value]) -> str | None:
-    """Return the kind of stop when a context manager or decorator turns the recording of gradients off."""
+    """Return the kind of stop when a context manager or decorator turns the recording of gradients off in training."""
+    if isinstance(value, Switch):
+        return value.kind
     if not isinstance(value, Name):
         return None
     name = value.path.rsplit(".", 1)[-1]
@@ -272,6 +309,6 @@ def grad_switch(value: Value, call_args: list[Value]) -> str | None:
         return None
     if name == "set_grad_enabled" and call_args != [Literal(False)]:
         return None
-    if name == "inference_mode" and call_args == [Literal(False)]:
+    if name == "inference_mode" and call_args not in ([], [Literal(True)]):
         return None
     return GRAD_OFF[name]

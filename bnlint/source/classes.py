@@ -22,9 +22,11 @@ def describe(node: cst.ClassDef, scope: Scope) -> Class:
     parameters: set[str] = set()
     buffers: set[str] = set()
     literals: dict[str, object] = {}
+    bases: set[str] = set()
     for argument in node.bases:
         known = scope.value(dotted(argument.value))
         name = last_name(argument.value)
+        bases |= {name} | (known.bases if isinstance(known, Class) else frozenset())
         if isinstance(known, Class):
             base = base or known
         elif name.endswith("Norm") or "BatchNorm" in name or "InstanceNorm" in name:
@@ -52,7 +54,15 @@ def describe(node: cst.ClassDef, scope: Scope) -> Class:
                 _literal(name, value, literals)
     members |= {name: Member(path, scope) for name, path in made.items()}
     return Class(
-        node.name.value, methods, frozenset(parameters), frozenset(buffers), literals, tuple(fields), base, members
+        node.name.value,
+        methods,
+        frozenset(parameters),
+        frozenset(buffers),
+        literals,
+        tuple(fields),
+        base,
+        members,
+        frozenset(bases) - {""},
     )
 
 

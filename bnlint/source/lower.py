@@ -10,7 +10,7 @@ import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 from bnlint.finding import SourceLocation
-from bnlint.flow.graph import FlowGraph
+from bnlint.flow.graph import FlowGraph, Owner
 from bnlint.source.calls import grad_switch
 from bnlint.source.interpret import Interpreter
 from bnlint.source.record import FlowLost
@@ -89,7 +89,7 @@ def lower(
     for symbol, function in _entries(parsed.module, here):
         if wanted is not None and symbol.rpartition(".")[2] not in wanted:
             continue
-        graph = FlowGraph()
+        graph = FlowGraph(_owner(symbol, function.owner))
         interpreter = Interpreter(graph, here.homes.get(function.node, here), symbol)
         try:
             if _inference_only(interpreter, function):
@@ -114,6 +114,11 @@ def _entries(module: cst.Module, scope: Scope) -> Iterator[tuple[str, Function]]
             # Of two classes with one name, the last is the one that the name means.
             for name in sorted(cls.methods.keys() & set(names) - {"__init__"}):
                 yield f"{cls.name}.{name}", Function(cls.methods[name], {}, cls, Instance(cls))
+
+
+def _owner(symbol: str, cls: Class | None) -> Owner | None:
+    method = symbol.rpartition(".")[2]
+    return None if cls is None else Owner(cls.name, method, cls.bases, cls.parameters, cls.buffers)
 
 
 def _inference_only(interpreter: Interpreter, function: Function) -> bool:

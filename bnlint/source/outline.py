@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from bnlint.flow.ops import GRAD_OFF, PAIRS, REDUCTIONS, STOPS
+from bnlint.flow.ops import GRAD_OFF, PAIRS, POOLS, REDUCTIONS, SPELLED, STOPS
+from bnlint.source.names import RUNNING
 
-STATISTICS = REDUCTIONS | frozenset(PAIRS)
+STATISTICS = REDUCTIONS | SPELLED | frozenset(PAIRS) | frozenset(POOLS)
 STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF)
 #: functions that stop a gradient by their call alone; as methods or annotations the names mean something else
 CONVERSIONS = frozenset({"float", "int", "bool"})
 #: what calling an object of a class runs; a constructor is not followed
 CALLED = ("__call__", "forward")
+_LAYER_BASES = re.compile(r"Norm([123]d|Base)?$")
+#: how a variance or its root looks
+_SPREADS = frozenset({"var", "std", "sqrt", "rsqrt", "pow", *PAIRS})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +33,9 @@ class Unit:
         statistic: Whether it computes a statistic.
         stop: Whether it stops a gradient.
         converts: Whether it makes a Python number of something.
+        state: Whether it mentions running statistics.
+        spread: Whether it takes a root or a variance.
+        layer: Whether it is the forward of a class with a norm as its base, or with parameters of its own.
         runs: Whether it can be run with tensors: a function needs a parameter that may be one.
     """
 
@@ -37,6 +45,9 @@ class Unit:
     statistic: bool
     stop: bool
     converts: bool
+    state: bool = False
+    spread: bool = False
+    layer: bool = False
     runs: bool = True
 
     @property
@@ -85,6 +96,11 @@ class _Names:
     operations: set[str] = field(default_factory=set)
     converts: bool = False
 
+    @property
+    def makes_parameters(self) -> bool:
+        """Whether parameters are made."""
+        return not (self.plain | self.attributes).isdisjoint({"Parameter", "register_parameter"})
+
 
 @dataclass(slots=True)
 class _Found:
@@ -94,6 +110,7 @@ class _Found:
     originals: dict[str, str] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
     members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    buffers: set[str] = field(default_factory=set)
 
 
 def outline(tree: ast.Module) -> Outline:
@@ -132,13 +149,19 @@ def _drafts(node: ast.stmt, found: _Found) -> Iterator[tuple[Unit, _Names]]:
             rest = [*node.bases, *node.decorator_list, *(item for item in node.body if item not in methods)]
             yield replace(draft, top=name), _mentioned(rest, found)
             bases = _mentioned(node.bases, found)
-            for method in methods:
-                mentioned = _mentioned([method], found)
+            bodies = [(method, _mentioned([method], found)) for method in methods]
+            layer = any(_LAYER_BASES.search(name) for name in bases.plain | bases.attributes) or any(
+                names.makes_parameters for _, names in bodies
+            )
+            for method, mentioned in bodies:
                 if method.name != "__init__":
                     # A class's bases lend it methods, so they belong to each of its own.
                     mentioned.plain |= bases.plain
                     mentioned.attributes |= bases.attributes
-                    yield replace(draft, top=name, name=method.name), mentioned
+                    yield (
+                        replace(draft, top=name, name=method.name, layer=layer and method.name == "forward"),
+                        mentioned,
+                    )
         case _:
             _mentioned([node], found)
 
@@ -173,6 +196,10 @@ def _mentioned(nodes: Iterable[ast.AST], found: _Found) -> _Names:
                 continue
             case ast.Call(func=ast.Name(id=used)) if used in CONVERSIONS:
                 names.converts = True
+            case ast.Call(func=ast.Attribute(attr="register_buffer"), args=[ast.Constant(value=str(buffer)), *_]):
+                found.buffers.add(buffer)
+            case ast.BinOp(op=ast.Pow()):
+                names.operations.add("pow")
             case (
                 ast.Assign(targets=[ast.Attribute(attr=name)], value=ast.Call(func=made))
                 | ast.AnnAssign(target=ast.Attribute(attr=name), value=ast.Call(func=made))
@@ -214,12 +241,15 @@ def _bind(node: ast.Import | ast.ImportFrom, found: _Found) -> None:
 def _unit(draft: Unit, names: _Names, found: _Found) -> Unit:
     operations = names.operations | {found.originals[name] for name in names.plain if name in found.originals}
     made = (found.members[name] for name in names.attributes & found.members.keys())
+    mentioned = frozenset(names.plain.union(names.attributes, *made))
     return replace(
         draft,
-        names=frozenset(names.plain.union(names.attributes, *made)),
+        names=mentioned,
         statistic=not STATISTICS.isdisjoint(operations),
         stop=not STOPPING.isdisjoint(operations),
         converts=names.converts,
+        state=not found.buffers.isdisjoint(mentioned) or any(RUNNING.match(name) for name in mentioned),
+        spread=not _SPREADS.isdisjoint(operations),
     )
 
 

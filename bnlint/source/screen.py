@@ -17,6 +17,10 @@ def _mentions(names: frozenset[str]) -> re.Pattern[bytes]:
 
 
 _STATISTIC_BYTES, _STOP_BYTES = _mentions(STATISTICS), _mentions(STOPPING | CONVERSIONS)
+#: running statistics: by their usual names, and by how a layer makes them
+_STATE_BYTES = re.compile(rb"\b(running|moving|ema)_|register_buffer")
+#: normalization layers: by their bases, and by their parameters
+_LAYER_BYTES = re.compile(rb"(Norm|Norm[123]d)\b|\bParameter\b|register_parameter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,9 @@ class Screened:
 
 
 def may_hold_findings(source: bytes) -> bool:
-    """Whether the bytes of a file mention both a statistic and a stop."""
-    return bool(_STATISTIC_BYTES.search(source) and _STOP_BYTES.search(source))
+    """Whether the bytes of a file mention a statistic, and a stop, running statistics or a normalization layer."""
+    beside = (_STOP_BYTES, _STATE_BYTES, _LAYER_BYTES)
+    return bool(_STATISTIC_BYTES.search(source) and any(pattern.search(source) for pattern in beside))
 
 
 def screen(
@@ -52,7 +57,7 @@ def screen(
     imported: Callable[[Unit], Iterable[Elsewhere]] = lambda _: (),
     inherited: Iterable[Unit] = (),
 ) -> Screened:
-    """Find the functions whose flow may join a statistic and a stop.
+    """Find the functions whose flow may join a statistic and a stop or running statistics, and normalization layers.
 
     A function counts with everything of the same file that it can reach by name, methods by the name alone, so that
     nothing is lost.
@@ -71,7 +76,13 @@ def screen(
     stop = _reaching(
         [u for u in units if u.stop or u.converts or any(each.stop for each in elsewhere[u])], units, outline
     )
-    wanted = [unit for unit in units if unit.runs and unit in statistic and unit in stop]
+    state = _reaching([unit for unit in units if unit.state], units, outline)
+    spread = _reaching([unit for unit in units if unit.spread], units, outline)
+    wanted = [
+        unit
+        for unit in units
+        if unit.runs and unit in statistic and (unit in stop or unit in state or (unit.layer and unit in spread))
+    ]
     if not wanted:
         return Screened(frozenset(), "")
     reached = reach(wanted, outline)

@@ -58,19 +58,31 @@ class Items:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Function:
-    """A function of the project, with the variables around it and the object that it is bound to."""
+    """A function of the project, with the variables around it and the object that it is bound to.
+
+    `off` is the call that wraps it to run without gradients: `torch.no_grad()(function)`.
+    """
 
     node: cst.FunctionDef | cst.Lambda
     closure: Mapping[str, Value]
     owner: Class | None = None
     bound: Instance | None = None
+    off: GradOff | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A context manager or decorator that turns the recording of gradients off; the kind of stop that it makes."""
+
+    kind: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Class:
     """A class of the project: its methods (those of its bases included) and what its text says of its attributes.
 
-    `members` tells what makes an attribute; that is asked only when the flow needs it.
+    `members` tells what makes an attribute; that is asked only when the flow needs it. `bases` are the last names of
+    its base classes, and of theirs as far as the project tells.
     """
 
     name: str
@@ -81,6 +93,7 @@ class Class:
     fields: tuple[str, ...] = ()
     base: Class | None = None
     members: Mapping[str, Member] = field(default_factory=dict)
+    bases: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +150,7 @@ def unknown(*sources: Value) -> Opaque:
     return Opaque(next((text for text in texts if text.startswith("self.")), "?"))
 
 
-Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Class | Instance
+Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Switch | Class | Instance
 
 Key = TypeVar("Key")
 
