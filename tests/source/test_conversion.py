@@ -132,6 +132,7 @@ KEPT = {
     "no class that is known": body("Unknown(child.num_features)", PARAMETERS),
     "a copy of the whole": body("copy.deepcopy(child)", PARAMETERS),
     "given as a whole": body(f"Own({GIVEN})", PARAMETERS, "transfer(child, new)"),
+    "its dictionary": body(f"Own({GIVEN})", PARAMETERS, "new.__dict__.update(child.__dict__)"),
     "attributes by name": body(
         f"Own({GIVEN})", PARAMETERS, "for key in names:\n    setattr(new, key, getattr(child, key))"
     ),
@@ -165,6 +166,10 @@ TRAINED = {
     "perhaps": ("def f(pretrained):\n    net = resnet18(pretrained=pretrained)\n    return convert(net)", False),
     "another model": ("net = resnet18(pretrained=True)\nother = resnet18()\nconvert(other)", False),
     "built anew": ("net = resnet18(pretrained=True)\nnet = resnet18()\nconvert(net)", False),
+    "loaded at another time": (
+        "def f(net):\n    def g():\n        net.load_state_dict(s)\n    return convert(net), g",
+        False,
+    ),
     "another function": ("net = resnet18(pretrained=True)\nfreeze(net)", False),
 }
 
