@@ -86,6 +86,17 @@ return F.batch_norm(x, mean, var, self.weight, self.bias, False, 0.0, self.eps)
         std = {BIASED}.sqrt().clamp(min=1e-5)  # BN302
         return (x - x.mean({OVER})) / std * self.weight
     """),
+    "stopped, and no eps": layer(f"""
+        std = {BIASED}.sqrt().detach()
+        return (x - x.mean({OVER})) / std * self.weight  # BN302
+    """),
+    "activated at once": norm(
+        "nn.BatchNorm2d",
+        """
+var, mean = torch.var_mean(x, (0, 2, 3), keepdim=True)  # BN301
+return F.relu((x - mean) / torch.sqrt(var + self.eps))
+""",
+    ),
     "learned eps outside": layer(f"""
         std = torch.sqrt({BIASED}) + self.bias.view(1, 3, 1, 1)  # BN302
         return (x - x.mean({OVER})) / std * self.weight
@@ -234,6 +245,20 @@ return (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True)
     "squared deviation": layer(f"""
         return (x - x.mean({OVER})) / torch.sqrt(x.std({OVER}, unbiased=False) ** 2 + self.eps) * self.weight
     """),
+    "mixed with other dimensions": norm(
+        "nn.BatchNorm2d",
+        f"""
+mean = 0.5 * x.mean({OVER}) + 0.5 * x.mean((2, 3), keepdim=True)
+return (x - mean) / torch.sqrt({BIASED} + self.eps)
+""",
+    ),
+    "instance norm over positions": norm(
+        "nn.InstanceNorm2d",
+        """
+var, mean = torch.var_mean(x, (2, 3), unbiased=False, keepdim=True)
+return (x - mean) / torch.sqrt(var + self.eps)
+""",
+    ),
     "mixed with running statistics": layer(f"""
         var = 0.5 * {BIASED} + 0.5 * self.running_var
         return (x - x.mean({OVER})) / torch.sqrt(var) * self.weight
@@ -380,6 +405,7 @@ def test_the_biased_variance_is_an_unsafe_fix(old: str, new: str | None) -> None
 ROOTS = {
     "function": ("(torch.sqrt(var) + self.eps)", "torch.sqrt(var + self.eps)"),
     "method": ("(var.sqrt() + 1e-5)", "(var + 1e-5).sqrt()"),
+    "in a call": ("torch.clone(torch.sqrt(var) + self.eps)", "torch.clone(torch.sqrt(var + self.eps))"),
     "eps first": ("(1e-5 + torch.sqrt(2 * var))", "torch.sqrt((2 * var) + 1e-5)"),
     "power": ("(var ** 0.5 + 1e-5)", None),
     "bound": ("var.sqrt().clamp(min=1e-5)", None),
