@@ -89,6 +89,7 @@ class Evaluator(Recorder, ABC):
                 self.assign(state, target, result, value)
                 return result
             case cst.Lambda():
+                self.scope.homes[node] = self.scope
                 return Function(node, state.variables)
             case cst.ListComp() | cst.GeneratorExp() | cst.SetComp():
                 return self._comprehension(state, node.for_in, None, node.elt)
@@ -108,11 +109,14 @@ class Evaluator(Recorder, ABC):
         """Bind a value to a target (see `interpret`)."""
 
     def _name(self, state: State, name: str) -> Value:
-        if name in state.variables:
-            return state.variables[name]
         if name in {"True", "False", "None"}:
             return Literal(ast.literal_eval(name))
-        return self.globals.get(name, Name(name))
+        value = state.variables.get(name) or self.globals.get(name)
+        return self.imported(value.path) if isinstance(value, Name) else value or Name(name)
+
+    def imported(self, path: str) -> Value:
+        """Return what a dotted path leads to: a function or class of the project, else its name."""
+        return self.scope.resolve(path) or Name(path)
 
     def _literal(self, node: cst.BaseExpression) -> Value:
         try:
@@ -125,7 +129,7 @@ class Evaluator(Recorder, ABC):
         name = node.attr.value
         match value:
             case Name(path):
-                return Name(f"{path}.{name}")
+                return self.imported(f"{path}.{name}")
             case Tensor() if name == "data":
                 return self.stop(state, STOPS[name], value, self.suffix(node.value, node))
             case Tensor() if name in _LAYOUTS:
@@ -165,7 +169,7 @@ class Evaluator(Recorder, ABC):
             node = self.graph.add(kind, name, origin=Origin(symbol=self.symbol))
             instance.attributes[name] = Tensor(node)
             return instance.attributes[name]
-        made = self.globals.get(cls.members.get(name, ""))
+        made = cls.members[name].value() if name in cls.members else None
         if isinstance(made, Class):
             instance.attributes[name] = Instance(made)
             return instance.attributes[name]

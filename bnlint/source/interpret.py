@@ -88,10 +88,12 @@ class Interpreter(Assigner):
         variables = dict(function.closure)
         if function.bound is not None and not _is_static(function.node):
             args = [function.bound, *args]
-        self._bind(variables, function.node, args, kwargs)
-        inner = State(variables, state.mode, state.grad_off)
+        caller = self.scope
+        self.enter(caller.homes.get(function.node, caller))
         self.active = (*self.active, function.node)
         try:
+            self._bind(variables, function.node, args, kwargs)
+            inner = State(variables, state.mode, state.grad_off)
             if isinstance(function.node, cst.Lambda):
                 return self.evaluate(inner, function.node.body)
             for decorator in function.node.decorators:
@@ -104,6 +106,7 @@ class Interpreter(Assigner):
             return self.merge(returned) if returned else Literal(None)
         finally:
             self.active = self.active[:-1]
+            self.enter(caller)
 
     def _bind(
         self,
@@ -174,6 +177,7 @@ class Interpreter(Assigner):
             case cst.Try() | cst.TryStar():
                 self._try(state, node)
             case cst.FunctionDef(name=cst.Name(value=name)):
+                self.scope.homes[node] = self.scope
                 state.variables[name] = Function(node, state.variables)
             case cst.Import() | cst.ImportFrom():
                 state.variables |= imported(node)

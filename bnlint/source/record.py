@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-import libcst as cst
+from collections.abc import Mapping
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node, Origin
@@ -18,6 +16,7 @@ from bnlint.source.values import (
     Literal,
     Name,
     Opaque,
+    Scope,
     State,
     Tensor,
     Value,
@@ -42,16 +41,18 @@ class Recorder:
     def __init__(
         self,
         graph: FlowGraph,
-        globals_: Mapping[str, Value],
-        locate: Callable[[cst.CSTNode], SourceLocation],
+        scope: Scope,
         symbol: str,
     ) -> None:
         self.graph = graph
-        self.globals = globals_
-        self.locate = locate
         self.symbol = symbol
+        self.enter(scope)
         self.parts: dict[tuple[int, object], int] = {}
         self.contents: dict[str, int] = {}
+
+    def enter(self, scope: Scope) -> None:
+        """Go on in the code of another file, or come back from it."""
+        self.scope, self.globals, self.locate = scope, scope.names, scope.locate
 
     # -- nodes
 

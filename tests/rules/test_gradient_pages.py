@@ -134,7 +134,8 @@ def test_what_is_right_ends_where_the_stop_reaches_the_output(
     assert right.count(old) == 1
     bad = right.replace(old, new)
 
-    assert {finding.code for finding in check_source(bad.encode(), "page.py")} == {reported}
+    found = {finding.code for finding in check_source(bad.encode(), "page.py")}
+    assert {code for code in found if code.startswith("BN1")} == {reported}
     assert {finding.code for finding in check_model(layer_of(bad, tmp_path), batch().float())} == {reported}
 
 
