@@ -59,7 +59,8 @@ def test_both_engines_read_the_same(call: str) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return names["f"](x)  # type: ignore[operator, no-any-return]
 
-    ((_, static),) = lower(parse(source, "a.py"))
+    (static,) = (function.graph for function in lower(parse(source, "a.py")))
+    assert static is not None
     recorded = lower_recorded(capture(Layer(), (x,)).graph_module).graph
     assert reduction(static, 3) == reduction(recorded, 3)
 
@@ -76,7 +77,10 @@ def test_both_engines_read_the_same(call: str) -> None:
     ],
 )
 def test_what_is_not_spelled_out_is_not_said(call: str, unknown: str) -> None:
-    ((_, graph),) = lower(parse(f"def f(x, dim, unbiased, keep):\n    return {call}\n", "a.py"))
+    (graph,) = (
+        function.graph for function in lower(parse(f"def f(x, dim, unbiased, keep):\n    return {call}\n", "a.py"))
+    )
+    assert graph is not None
     (node,) = (node for node in graph if role(node.name) is Role.REDUCTION)
     assert {"dims", "keepdim", "correction"} - {unknown} - set(node.attributes) <= {"correction"}
     assert unknown not in node.attributes
