@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from bnlint.flow.analysis import SCALES, Analysis, joins
 from bnlint.flow.graph import FlowGraph, Kind
+from bnlint.flow.ops import EXTREMES
 from bnlint.flow.purposes import RENORMALIZED, SWITCHED, Purpose, purpose_of, switched
 from bnlint.flow.statistics import Reduced
 
@@ -155,22 +156,23 @@ def _grouped(
 
 def _statistic(analysis: Analysis, paths: _Paths, name: str, given_back: bool) -> Statistic:
     purpose: Purpose | None = None
-    if paths.gradient is Gradient.STOPPED:
-        purpose = purpose_of(analysis, paths.reduction, paths.use, given_back)
-    elif paths.gradient is Gradient.UNKNOWN and switched(analysis, paths.reduction, paths.use, paths.stopped):
+    if paths.stopped and switched(analysis, paths.reduction, paths.use, paths.stopped):
         purpose = SWITCHED
+    elif paths.gradient is Gradient.STOPPED:
+        purpose = purpose_of(analysis, paths.reduction, paths.use, given_back)
     return Statistic(name, paths.reduction, paths.gradient, paths.stopped, paths.use, purpose)
 
 
 def _centered_tensor(graph: FlowGraph, sources: dict[int, Reduced], reduction: int) -> int | None:
     """The tensor that is centered by a mean applied to it."""
     source = sources[reduction]
-    return None if source.squared or graph[reduction].name in SCALES else source.candidates[-1]
+    scales = source.squared or graph[reduction].name in SCALES | EXTREMES
+    return None if scales else source.candidates[-1]
 
 
 def _name(graph: FlowGraph, source: Reduced, reduction: int, centered: set[int]) -> str:
     name = graph[reduction].name
-    if name in SCALES:
+    if name not in {"mean", "sum"}:
         return name
     if source.absolute or not source.squared:
         return "norm" if source.absolute else "mean"

@@ -12,7 +12,9 @@ from torch import nn
 from bnlint.catalog import PLAIN, Fact, Rule, judge, severity
 from bnlint.errors import BnlintError, CaptureWarning, InputError
 from bnlint.finding import Finding, Mark, Measurement, ModuleLocation, SourceLocation
+from bnlint.flow.judged import traits
 from bnlint.flow.sites import Gradient, Statistic, find_sites
+from bnlint.flow.traits import Kind, Trait
 from bnlint.model.capture import capture
 from bnlint.model.lower import location_of, lower
 from bnlint.model.probe import Measured, measure, owner
@@ -110,9 +112,13 @@ def require_measured(checked: list[Checked]) -> None:
 def findings_of(checked: Checked) -> Iterator[Finding]:
     """Judge one measured layer (verdict table of the design, section 5)."""
     measured = checked.measured
-    if measured is None or not measured.wrong:
+    if measured is None:
         return
     where = ModuleLocation(checked.layer.path, type(checked.layer.module).__name__)
+    shown = _shown(measured)
+    yield from (_of_trait(rule, where, measured, trait) for rule, trait in shown if trait.purpose is None)
+    if not measured.wrong or any(trait.kind is Kind.RUNNING_IN_TRAINING for _, trait in shown):
+        return
     statistics = [s for site in measured.sites for s in site.statistics]
     stopped = [s for s in statistics if measured.stopped(s)]
     flows = tuple((s.name, s not in stopped) for s in statistics)
@@ -131,6 +137,33 @@ def findings_of(checked: Checked) -> Iterator[Finding]:
         rule = judge(fact, "runtime")
         if rule is not None:
             yield _finding(rule, fact, where, measurement)
+
+
+def _shown(measured: Measured) -> list[tuple[Rule, Trait]]:
+    """List the traits that the recorded step shows, each with its rule; one that can be measured must be."""
+    found = [(judge(trait, "runtime"), trait) for trait in traits(measured.lowered.graph, measured.sites)]
+    return [
+        (rule, trait)
+        for rule, trait in found
+        if rule is not None and (trait.kind is not Kind.KEEPS_GRAPH or trait.subject in measured.kept)
+    ]
+
+
+def _of_trait(rule: Rule, where: ModuleLocation, measured: Measured, trait: Trait) -> Finding:
+    places = ((role, text, _line(measured, index)) for role, text, index in trait.marks)
+    gradient = Measurement(measured.error, measured.cosine, (), measured.exact) if measured.wrong else None
+    return Finding(
+        rule.code,
+        rule.name,
+        rule.severity,
+        f"layer {where.module or '(the model itself)'}: {trait.message}",
+        _line(measured, trait.node),
+        symbol=where.class_name,
+        module=where,
+        statistic=trait.subject,
+        marks=tuple(Mark(role, text, location) for role, text, location in places if location is not None),
+        measurement=gradient,
+    )
 
 
 def _finding(

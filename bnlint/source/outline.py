@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from bnlint.flow.ops import GRAD_OFF, PAIRS, REDUCTIONS, STOPS
+from bnlint.flow.ops import GRAD_OFF, PAIRS, POOLS, REDUCTIONS, SPELLED, STOPS
 from bnlint.source.names import RUNNING
 
-STATISTICS = REDUCTIONS | frozenset(PAIRS)
+STATISTICS = REDUCTIONS | SPELLED | frozenset(PAIRS) | frozenset(POOLS)
 STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF)
 #: functions that stop a gradient by their call alone; as methods or annotations the names mean something else
 CONVERSIONS = frozenset({"float", "int", "bool"})

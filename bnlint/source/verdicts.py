@@ -37,7 +37,7 @@ def reported(text: SourceText, sites: Sequence[Site], graph: FlowGraph) -> list[
         for statistic in site.statistics
         if statistic.stops and not never_trained(graph[statistic.use].origin.symbol or "")
     ]
-    facts += [(trait, None) for trait in traits(graph, list(sites))]
+    facts += [(trait, None) for trait in traits(graph, sites)]
     return [
         Reported(rule, fact, statistic)
         for fact, statistic in facts

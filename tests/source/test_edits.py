@@ -10,6 +10,7 @@ import torch
 from shapes import STOPPED
 from snippets import about_gradients, gradient_error, layer, module, reported, run
 
+from bnlint.finding import Severity
 from bnlint.source.check import check_source, fix_source
 
 
@@ -391,7 +392,7 @@ NOT_FIXED = {
 @pytest.mark.parametrize("body", NOT_FIXED.values(), ids=NOT_FIXED.keys())
 def test_what_cannot_be_fixed_is_told_and_left(body: str) -> None:
     source = method(body)
-    (finding,) = check_source(source.encode(), "a.py")
+    (finding,) = (f for f in check_source(source.encode(), "a.py") if f.severity is not Severity.NOTE)
     assert finding.fix is None
     assert fixed_text(source) == source
 
@@ -529,7 +530,7 @@ UPDATING = {
 @pytest.mark.parametrize("source", UPDATING.values(), ids=UPDATING.keys())
 def test_running_statistics_stay_out_of_the_graph(source: str) -> None:
     after = fixed_text(source)
-    assert reported(after) == []
+    assert {code for _, code in reported(after)} <= {"BN202"}
     old, new = run(source), run(after)
     for step in range(3):
         x = torch.randn(
