@@ -12,6 +12,8 @@ from bnlint.flow.ops import UNDIFFERENTIABLE, Role, role
 _CHAINED = frozenset({"mean", "sum"})
 #: paths followed backwards from one operand before the flow counts as lost (unknown is silence)
 MAX_PATHS = 4096
+#: how often a tensor may have been centered on the way back to it; what was centered more often is another tensor
+MAX_CENTERINGS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
     stops: list[int] = []
     optional: tuple[int, ...] = ()
     squared = centered = absolute = False
+    centerings = 0
     index = graph[reduction].args[0] if graph[reduction].args else -1
     while index >= 0:
         node = graph[index]
@@ -156,7 +159,8 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
         elif squares(graph, node):
             squared = True
             candidates.clear()
-        elif node.name in {"sub", "rsub"} and len(args) == 2:
+        elif node.name in {"sub", "rsub"} and len(args) == 2 and centerings < MAX_CENTERINGS:
+            centerings += 1
             which = _centered_operand(graph, args)
             if which is None:
                 break

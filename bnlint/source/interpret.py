@@ -14,6 +14,7 @@ from bnlint.source.assign import Assigner
 from bnlint.source.calls import grad_switch
 from bnlint.source.evaluate import BINARY
 from bnlint.source.names import imported
+from bnlint.source.record import FlowLost
 from bnlint.source.values import (
     Branch,
     Condition,
@@ -32,6 +33,8 @@ from bnlint.source.values import (
 
 #: how deep calls of the file's own functions are followed
 MAX_DEPTH = 12
+#: calls of them after which the flow of one function counts as lost
+MAX_CALLS = 2_000
 #: annotations of what carries no gradient
 _ARRAYS = re.compile(r"\b(ndarray|NDArray|ArrayLike|DataFrame|Series)\b")
 _TRAINING_NAMES = frozenset({"training", "is_training", "train_mode", "is_train", "bn_training"})
@@ -43,6 +46,7 @@ class Interpreter(Assigner):
     frames: tuple[list[tuple[Value, Mode]], ...] = ()
     yielded: tuple[Items, ...] = ()
     active: tuple[cst.CSTNode, ...] = ()
+    calls = 0
 
     def run(self, function: Function) -> None:
         """Run an entry point: its parameters are inputs, what it returns is the output."""
@@ -87,6 +91,9 @@ class Interpreter(Assigner):
         """Run a function in the state of its caller; what it does to objects stays."""
         if function.node in self.active or len(self.active) >= MAX_DEPTH:
             return Opaque("?")
+        self.calls += 1
+        if self.calls > MAX_CALLS:
+            raise FlowLost
         variables = dict(function.closure)
         if function.bound is not None and not _is_static(function.node):
             args = [function.bound, *args]

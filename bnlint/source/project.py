@@ -26,8 +26,6 @@ MAX_BYTES = 1_000_000
 MAX_KEPT = 1_000
 #: how many facts about names are kept in memory
 MAX_REMEMBERED = 200_000
-#: how often a name may be handed on from file to file
-MAX_REEXPORTS = 8
 
 Result = TypeVar("Result")
 
@@ -111,28 +109,36 @@ class Project:
 
     def find(self, file: Path, dotted: str) -> Definition | None:
         """Find what a dotted path that a file imports leads to; names that are handed on are followed."""
-        return self._remembered(("find", file, dotted), lambda: self._find(file, dotted, ()))
+        return self._remembered(("find", file, dotted), lambda: self._find(file, dotted, set()))
 
-    def _find(self, file: Path, dotted: str, seen: tuple[tuple[Path, str], ...]) -> Definition | None:
-        if (file, dotted) in seen or len(seen) > MAX_REEXPORTS:
+    def _find(self, file: Path, dotted: str, seen: set[tuple[Path, str]]) -> Definition | None:
+        """Find it without looking twice at what is in `seen`: packages import each other in circles."""
+        if (file, dotted) in seen:
             return None
-        candidates = list(self._remembered(("modules", file, dotted), lambda: self._modules(file, dotted)))
-        for module in candidates:
+        seen.add((file, dotted))
+        for module in self._modules(file, dotted):
             if len(module.rest) == 1:
-                found = self._name(module.file, module.rest[0], (*seen, (file, dotted)))
+                found = self._name(module.file, module.rest[0], seen)
                 if found is not None:
                     return found
-        whole = next((module for module in candidates if not module.rest), None)
-        return None if whole is None else Definition(whole.file, "")
+        whole = self._module(file, dotted)
+        return None if whole is None else Definition(whole, "")
 
     def _modules(self, file: Path, dotted: str) -> list[Module]:
-        return [each for each in modules(file, dotted, self._exists) if each.file != file or each.rest]
+        return self._remembered(
+            ("modules", file, dotted),
+            lambda: [each for each in modules(file, dotted, self._exists) if each.file != file or each.rest],
+        )
 
-    def _name(self, file: Path, name: str, seen: tuple[tuple[Path, str], ...]) -> Definition | None:
+    def _module(self, file: Path, dotted: str) -> Path | None:
+        return next((module.file for module in self._modules(file, dotted) if not module.rest), None)
+
+    def _name(self, file: Path, name: str, seen: set[tuple[Path, str]]) -> Definition | None:
         """Find what a name at the top level of a file is, or is imported from."""
         read = self.read(file)
-        if read is None:
+        if read is None or (file, f"*{name}") in seen:
             return None
+        seen.add((file, f"*{name}"))
         if read.outline.defines(name):
             return Definition(file, name)
         for path in read.outline.imports.get(name, ()):
@@ -140,15 +146,28 @@ class Project:
             if found is not None:
                 return found
         for star in reversed(read.outline.stars if not name.startswith("_") else ()):
-            source = self._find(file, star, seen)
-            lent = self.read(source.file) if source is not None else None
-            exports = lent.outline.exports if lent is not None else ()
+            source = self._module(file, star)
+            lent = self.read(source) if source is not None else None
+            exports = frozenset[str]() if lent is None else lent.outline.exports
             if source is None or (exports is not None and name not in exports):
                 continue
-            found = self._name(source.file, name, (*seen, (file, f"{star}.{name}")))
+            found = self._name(source, name, seen)
             if found is not None:
                 return found
         return None
+
+    def _offered(self, file: Path) -> frozenset[str]:
+        """Return the names that a file may hand on: its own, and those that its star imports bring."""
+        found, names, todo = {file}, set[str](), [file]
+        while todo:
+            here = todo.pop()
+            read = self.read(here)
+            if read is not None:
+                names |= read.outline.defining.keys() | read.outline.imports.keys()
+                further = {self._module(here, star) for star in read.outline.stars} - {None} - found
+                todo += [each for each in further if each is not None]
+                found |= set(todo)
+        return frozenset(names)
 
     # -- what code can reach
 
@@ -212,11 +231,8 @@ class Project:
                 yield from self._attributes(file, star, source.file, unit)
 
     def _attributes(self, file: Path, path: str, module: Path, unit: Unit) -> Iterator[Definition]:
-        read = self.read(module)
-        if read is None:
-            return
-        known = unit.names & (read.outline.defining.keys() | read.outline.imports.keys())
-        for name in sorted(unit.names if read.outline.stars else known):
+        offered = self._remembered(("offered", module), lambda: self._offered(module))
+        for name in sorted(unit.names & offered):
             found = self.find(file, f"{path}.{name}" if not path.endswith(".") else f"{path}{name}")
             if found is not None and found.name:
                 yield found
