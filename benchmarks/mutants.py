@@ -16,8 +16,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "source"))
 
-from mutants import Mutant, gradient_error, mutants  # noqa: E402
-from test_mutants import RIGHT, alarms  # noqa: E402
+from mutants import Mutant, gradient_error, mutants
+from test_mutants import RIGHT, alarms
 
 
 def main() -> None:

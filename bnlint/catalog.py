@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bnlint.finding import Severity
 from bnlint.flow.purposes import Purpose
 from bnlint.flow.sites import Gradient
-from bnlint.flow.traits import Trait
+from bnlint.flow.traits import Kind, Trait
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,11 @@ def _statistic(holds: Callable[[Fact], bool]) -> Callable[[Fact | Trait], bool]:
     return lambda fact: (
         isinstance(fact, Fact) and (fact.gradient is Gradient.STOPPED or fact.purpose is not None) and holds(fact)
     )
+
+
+def _trait(kind: Kind) -> Callable[[Fact | Trait], bool]:
+    """A rule about a trait."""
+    return lambda fact: isinstance(fact, Trait) and fact.kind is kind
 
 
 def _detached(fact: Fact) -> bool:
@@ -92,6 +97,12 @@ RULES: tuple[Rule, ...] = (
     Rule("BN103", "statistic-of-detached-input", Severity.ERROR, BOTH, _statistic(_of_detached_input)),
     Rule("BN104", "statistic-leaves-autograd", Severity.ERROR, BOTH, _statistic(_leaves_autograd)),
     Rule("BN107", "unknown-stop", Severity.ERROR, ("runtime",), _statistic(_unknown)),
+    Rule("BN201", "running-statistic-keeps-graph", Severity.ERROR, ("static",), _trait(Kind.KEEPS_GRAPH)),
+    Rule("BN301", "unbiased-variance-normalizes", Severity.NOTE, ("static",), _trait(Kind.UNBIASED)),
+    Rule("BN302", "eps-outside-root", Severity.WARNING, ("static",), _trait(Kind.EPS)),
+    Rule("BN303", "wrong-reduction-axes", Severity.ERROR, ("static",), _trait(Kind.AXES)),
+    Rule("BN304", "cancelling-variance", Severity.NOTE, ("static",), _trait(Kind.CANCELLING)),
+    Rule("BN401", "lossy-conversion", Severity.WARNING, ("static",), _never),
 )
 
 BY_CODE: dict[str, Rule] = {rule.code: rule for rule in RULES}
@@ -104,5 +115,4 @@ def judge(fact: Fact | Trait, engine: str) -> Rule | None:
 
 def severity(rule: Rule, fact: Fact | Trait) -> Severity:
     """Return how severe a fact is: that of its rule, or less where there is a purpose."""
-    purpose = fact.purpose if isinstance(fact, Fact) else None
-    return rule.severity if purpose is None else purpose.severity
+    return rule.severity if fact.purpose is None else fact.purpose.severity

@@ -47,11 +47,16 @@ def check(
     found: list[Finding] = []
     told: list[str] = []
     files = _sources(sorted_targets, settings)
+    code = 0
     if sorted_targets.sources:
         from bnlint.source.files import check_files
 
         with progress(len(files), "checking", quiet) as advance:
-            found += check_files(files, lambda path: advance(str(path)))
+            checked = check_files(files, lambda path: advance(str(path)))
+        found += checked.findings
+        for error in checked.unreadable:
+            click.echo(f"error: {error}", err=True)
+        code = 2 if checked.unreadable else code
         told.append(f"{len(files)} Python file{'s' * (len(files) != 1)}" if files else "no Python files")
     if sorted_targets.models:
         models, layers = _check_models(sorted_targets, options, quiet)
@@ -61,7 +66,7 @@ def check(
     report(found, output_format)
     if not quiet:
         summarize(found, told)
-    return 1 if found and not exit_zero else 0
+    return code or (1 if found and not exit_zero else 0)
 
 
 def fix(

@@ -64,14 +64,35 @@ class Node:
     live: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The class whose method a graph is, as far as its text or object tells.
+
+    Attributes:
+        name: Its name.
+        method: The method that the graph is.
+        bases: The last names of its bases, and of theirs.
+        parameters: The attributes that are parameters.
+        buffers: The attributes that are buffers.
+    """
+
+    name: str
+    method: str
+    bases: frozenset[str]
+    parameters: frozenset[str]
+    buffers: frozenset[str]
+
+
 class FlowGraph:
     """An append-only list of nodes; the arguments of a node come before it.
 
     Attributes:
+        owner: The class whose method it is, None for a plain function.
         kept: The attributes of the object that outlive the function (`self.mean = ...`), and the nodes they hold.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, owner: Owner | None = None) -> None:
+        self.owner = owner
         self._nodes: list[Node] = []
         self.kept: dict[str, int] = {}
 

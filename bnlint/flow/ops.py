@@ -60,6 +60,11 @@ _SHAPE = (
     "ascontiguousarray from_dlpack"
 )
 
+#: shape operations that keep the layout: the same values at the same places
+CASTS = frozenset(
+    {"clone", "contiguous", "to", "float", "double", "half", "bfloat16", "type", "type_as", "cpu", "cuda", "alias"}
+)
+
 #: every spelling of a reduction
 REDUCTIONS = frozenset(alias for aliases in _REDUCTIONS.values() for alias in aliases.split())
 

@@ -57,8 +57,11 @@ def train_args(node: Node) -> tuple[int, ...]:
     return tuple(arg for arg, mode in zip(node.args, modes, strict=True) if mode & Mode.TRAIN)
 
 
-def liveness(graph: FlowGraph) -> list[bool]:
-    """Say for each node whether its value carries a gradient in training, measured or else inferred."""
+def liveness(graph: FlowGraph, *, variables: bool = False) -> list[bool]:
+    """Say for each node whether its value carries a gradient in training, measured or else inferred.
+
+    With `variables`, a variable that stands for a buffer is what was assigned to it.
+    """
     live: list[bool] = []
     for node in graph:
         if node.live is not None:
@@ -71,6 +74,8 @@ def liveness(graph: FlowGraph) -> list[bool]:
                 live.append(False)
             case Kind.OP | Kind.MERGE | Kind.OUTPUT:
                 live.append(any(live[arg] for arg in train_args(node)))
+            case Kind.STORE if variables and node.attributes.get("local"):
+                live.append(live[node.args[0]])
             case _:
                 live.append(False)
     return live
@@ -172,7 +177,7 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
 def _one_tensor(graph: FlowGraph, args: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
     """Return the tensor that all branches are, and the stops that only some of them put on it."""
     ends = [_aliases(graph, arg, {Role.SHAPE}) for arg in args]
-    common = set.intersection(*ends)
+    common = set.intersection(*ends) if ends else set()
     if not common:
         return None
     tensor = max(common)

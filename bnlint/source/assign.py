@@ -20,7 +20,7 @@ class Assigner(Caller):
                 old = state.variables.get(name)
                 buffer = self.state_of(state, old) if isinstance(old, Tensor) and RUNNING.match(name) else None
                 if buffer is not None and isinstance(value, Tensor):
-                    value = self.store(state, buffer, value, self._place(source))
+                    value = self.store(state, buffer, value, self._place(source), local=True)
                 state.variables[name] = value
             case cst.Tuple(elements=elements) | cst.List(elements=elements):
                 each = source.elements if isinstance(source, (cst.Tuple, cst.List)) else ()
@@ -59,7 +59,7 @@ class Assigner(Caller):
             case Instance(), _:
                 owner.attributes[name] = value
             case Tensor(), Tensor() if name == "data" and (buffer := self.state_of(state, owner)) is not None:
-                self.store(state, buffer, value, self._place(source))
+                self.store(state, buffer, value, self._place(source), around=True)
             case Items(), _:
                 owner.entries[name] = value
             case _:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.ops import GRAD_OFF, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import CASTS, GRAD_OFF, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.source.classes import last_name
-from bnlint.source.record import PARTS, contents
+from bnlint.source.record import PARTS
+from bnlint.source.reductions import reduction_attributes
 from bnlint.source.spelled import Spelled
 from bnlint.source.values import (
     Class,
@@ -77,9 +78,9 @@ class Caller(Spelled):
                 method = cls.methods.get("forward") or cls.methods["__call__"]
                 result = self.invoke(state, Function(method, {}, cls, callee), args, kwargs)
                 lost = isinstance(result, (Opaque, Literal))
-                return self._unknown(state, [*args, *kwargs.values()], node) if lost else result
+                return self.opaque_call(state, [*args, *kwargs.values()], node) if lost else result
             case _:
-                return self._unknown(state, [callee, *args, *kwargs.values()], node)
+                return self.opaque_call(state, [callee, *args, *kwargs.values()], node)
 
     def _super_method(self, state: State, func: cst.Attribute) -> Function | None:
         match func.value:
@@ -131,17 +132,29 @@ class Caller(Spelled):
         kwargs: dict[str, Value],
     ) -> Value:
         buffer = self.state_of(state, tensor)
+        assert isinstance(node.func, cst.Attribute)
         if buffer is not None:
+            name = node.func.attr.value.rstrip("_")
+            content = self.updated(buffer, tensor, name, self._operands(state, args, kwargs), state.mode)
+            around = self.left_autograd(tensor)
             for argument, value in zip(node.args, [*args, *kwargs.values()], strict=False):
                 if isinstance(value, Tensor):
-                    self.store(state, buffer, value, self.locate(argument.value))
+                    self.store(state, buffer, value, self.locate(argument.value), content, around=around)
             return tensor
-        assert isinstance(node.func, cst.Attribute)
         copies = node.func.attr.value == "copy_"
         name = "clone" if copies else node.func.attr.value
         result = self._operation(state, name, args if copies else [tensor, *args], kwargs, node)
         self._rebind(state, node.func.value, result, node)
         return result
+
+    def _operands(self, state: State, args: list[Value], kwargs: dict[str, Value]) -> list[int]:
+        """Return the operands of an update in place, a factor `alpha` multiplied in."""
+        given = [*args, *(kwargs[key] for key in ("other", "end", "weight", "value") if key in kwargs)]
+        operands = [o for v in given if (o := self.operand(state, v)) is not None]
+        alpha = self.operand(state, kwargs["alpha"]) if "alpha" in kwargs else None
+        if alpha is not None and operands:
+            operands[-1] = self.graph.add(Kind.OP, "mul", [alpha, operands[-1]], mode=state.mode)
+        return operands
 
     def _rebind(self, state: State, target: cst.BaseExpression, value: Value, node: cst.Call) -> None:
         match target:
@@ -189,18 +202,19 @@ class Caller(Spelled):
         if not tensors and not any(isinstance(v, Items) for v in args):
             return unknown(*args)
         if name in STOPS and path.startswith(_TENSOR_PACKAGES):
-            stopped = tensors[0] if tensors else self._unknown(state, args, node, "where")
+            stopped = tensors[0] if tensors else self.opaque_call(state, args, node, "where")
             where = self.locate(node)
             return self.stop(state, STOPS[name], stopped, where, where) if isinstance(stopped, Tensor) else Opaque("?")
-        if path.startswith("numpy.") and not any(self._left_autograd(v) for v in tensors):
+        if path.startswith("numpy.") and not any(self.left_autograd(v) for v in tensors):
             return Opaque("?")  # numpy refuses tensors that carry a gradient: these are arrays
         if path.startswith("math.") and tensors:
             return self.stop(state, "float", tensors[0], self.locate(node), self.locate(node))
         if path.startswith(_TENSOR_PACKAGES) and (tensors or args):
             return self._operation(state, name, args, kwargs, node)
-        return self._unknown(state, [*args, *kwargs.values()], node)
+        return self.opaque_call(state, [*args, *kwargs.values()], node)
 
-    def _left_autograd(self, tensor: Tensor) -> bool:
+    def left_autograd(self, tensor: Tensor) -> bool:
+        """Whether a tensor is behind a stop."""
         node = self.graph[tensor.node]
         while node.kind is not Kind.STOP and node.args:
             node = self.graph[node.args[0]]
@@ -224,8 +238,6 @@ class Caller(Spelled):
                     for position, part in enumerate(PAIRS[name])
                 }
             )
-        if name == "batch_norm":
-            return self._batch_norm(state, args, kwargs, node)
         if (result := self.spelled(state, name, args, kwargs, node)) is not None:
             return result
         plain = canonical(name)
@@ -241,29 +253,15 @@ class Caller(Spelled):
         first = next((v for v in [*args, *kwargs.values()] if isinstance(v, (Tensor, Items))), None)
         index = self.operand(state, first) if first is not None else None
         if role(plain) is Role.OTHER or index is None:
-            result = self._unknown(state, [*args, *kwargs.values()], node, plain)
+            result = self.opaque_call(state, [*args, *kwargs.values()], node, plain)
             several = name in PARTS or (name in _SEVERAL and len(args) > 1)
             return Items(each=result) if several and isinstance(result, Tensor) else result
-        return self.add(state, plain, [index], location, {"over": _over(node, len(args) + len(kwargs))})
-
-    def _batch_norm(self, state: State, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
-        names = ["input", "running_mean", "running_var", "weight", "bias", "training"]
-        given = dict(zip(names, args, strict=False)) | kwargs
-        training = self.condition(given.get("training", Literal(False)))
-        operands = [self.operand(state, given[key]) for key in names[:3] if key in given]
-        if training.true & Mode.TRAIN or len(operands) < 3 or None in operands:
-            return self._unknown(state, [*args, *kwargs.values()], node)
-        return self.add(state, "batch_norm", [o for o in operands if o is not None], self.locate(node))
-
-    def _unknown(self, state: State, values: list[Value], node: cst.Call, name: str = "call") -> Value:
-        """A call whose inside is not seen: its result depends on every tensor that goes in."""
-        nodes: list[int] = []
-        for value in values:
-            parts = contents(value) if isinstance(value, Items) else [value]
-            nodes += [part.node for part in parts if isinstance(part, Tensor)]
-        if not nodes:
-            return unknown(*values)
-        return self.add(state, name, nodes, self.locate(node), {"callee": last_name(node.func)})
+        attributes: dict[str, object] = {"over": _over(node, len(args) + len(kwargs))}
+        if role(plain) is Role.REDUCTION:
+            attributes |= reduction_attributes(plain, args, kwargs)
+        elif name in CASTS:
+            attributes["cast"] = name
+        return self.add(state, plain, [index], location, attributes)
 
     def _construct(self, cls: Class, args: list[Value], kwargs: dict[str, Value]) -> Value:
         instance = Instance(cls)

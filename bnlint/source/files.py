@@ -10,7 +10,8 @@ from pathlib import Path
 from bnlint import atomic
 from bnlint.errors import InputError
 from bnlint.finding import Finding
-from bnlint.source.check import check_source, fix_source
+from bnlint.source.check import check_source, fix_source, inspect_source
+from bnlint.source.project import Project
 from bnlint.source.text import SourceText
 
 
@@ -45,27 +46,82 @@ def read(path: Path) -> bytes:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
 
 
-def check_files(paths: Sequence[Path], progress: Callable[[Path], None] | None = None) -> list[Finding]:
-    """Check files one by one; findings come in the order of the files."""
+@dataclass(frozen=True, slots=True)
+class CheckedFiles:
+    """What a check of several files found, and what it could not do.
+
+    Attributes:
+        findings: The findings, in the order of the files; each cause once.
+        lost: The functions whose flow could not be followed: path and dotted name.
+        unreadable: The files that could not be read.
+    """
+
+    findings: tuple[Finding, ...]
+    lost: tuple[tuple[Path, str], ...]
+    unreadable: tuple[InputError, ...]
+
+
+def check_files(paths: Sequence[Path], progress: Callable[[Path], None] | None = None) -> CheckedFiles:
+    """Check files one by one, each with what it imports from other files of its project."""
+    project = Project(paths)
     findings: list[Finding] = []
+    lost: list[tuple[Path, str]] = []
+    unreadable: list[InputError] = []
     for path in paths:
         if progress is not None:
             progress(path)
-        findings += check_source(read(path), str(path))
-    return findings
+        try:
+            source = read(path)
+        except InputError as error:
+            unreadable.append(error)
+            continue
+        checked = inspect_source(source, str(path), project)
+        findings += checked.findings
+        lost += [(path, symbol) for symbol in checked.lost]
+    return CheckedFiles(tuple(_distinct(findings, paths)), tuple(lost), tuple(unreadable))
+
+
+def _distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Finding]:
+    """Return each finding once, in the order of the files it is in: files that share a helper find the same stop in it.
+
+    Of several the one with a fix stays, which comes from the file of the stop itself.
+    """
+    kept: dict[object, Finding] = {}
+    for finding in findings:
+        key = (finding.code, finding.location, finding.statistic) if finding.location is not None else id(finding)
+        if key not in kept or (kept[key].fix is None and finding.fix is not None):
+            kept[key] = finding
+    order = {str(path): position for position, path in enumerate(paths)}
+
+    def place(finding: Finding) -> tuple[int, int, int]:
+        where = finding.location
+        return (order.get(where.path, len(order)), where.line, where.column) if where is not None else (0, 0, 0)
+
+    return sorted(kept.values(), key=place)
 
 
 def fix_files(paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool) -> list[FixedFile]:
-    """Apply the safe fixes of the wanted findings; each file is written whole or not at all."""
+    """Apply the safe fixes of the wanted findings; each file is written whole or not at all.
+
+    A finding in another file than the one that shows it counts once, with the first that does.
+    """
+    project = Project(paths)
     fixed: list[FixedFile] = []
+    told: set[object] = set()
+
+    def new(finding: Finding) -> bool:
+        return wanted(finding) and (finding.code, finding.location, finding.statistic) not in told
+
     for path in paths:
         before = read(path)
-        findings = tuple(f for f in check_source(before, str(path)) if wanted(f))
-        after = fix_source(before, str(path), wanted) if findings else before
-        left = tuple(f for f in check_source(after, str(path)) if wanted(f)) if after != before else findings
+        findings = tuple(f for f in check_source(before, str(path), project) if new(f))
+        after = fix_source(before, str(path), wanted, project) if findings else before
+        left = tuple(f for f in check_source(after, str(path), project) if new(f)) if after != before else findings
+        told |= {(f.code, f.location, f.statistic) for f in left if f.location and f.location.path != str(path)}
         fixed.append(FixedFile(path, before, after, findings, left))
         if write and after != before:
             _replace(path, after)
+            project.forget()
     return fixed
 
 

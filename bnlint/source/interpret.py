@@ -11,8 +11,8 @@ import libcst as cst
 from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.source.assign import Assigner
 from bnlint.source.calls import grad_switch
-from bnlint.source.evaluate import BINARY
 from bnlint.source.names import RUNNING, imported
+from bnlint.source.operators import BINARY
 from bnlint.source.values import (
     Branch,
     Condition,
@@ -89,26 +89,28 @@ class Interpreter(Assigner):
         variables = dict(function.closure)
         if function.bound is not None and not _is_static(function.node):
             args = [function.bound, *args]
-        self._bind(variables, function.node, args, kwargs)
-        inner = State(variables, state.mode, state.grad_off)
+        caller = self.scope
+        self.enter(caller.homes.get(function.node, caller))
         self.active = (*self.active, function.node)
         try:
+            self._bind(variables, function.node, args, kwargs)
+            inner = State(variables, state.mode, state.grad_off)
             inner.grad_off = (*inner.grad_off, function.off) if function.off else inner.grad_off
             for decorator in () if isinstance(function.node, cst.Lambda) else function.node.decorators:
                 off = self._grad_off(inner, decorator.decorator, decorator)
                 inner.grad_off = (*inner.grad_off, off) if off else inner.grad_off
             if isinstance(function.node, cst.Lambda):
                 return self.evaluate(inner, function.node.body)
-            returned: list[tuple[Value, Mode]] = []
-            self.frames, self.yielded = (*self.frames, returned), (*self.yielded, Items())
+            returned, generated = list[tuple[Value, Mode]](), Items()
+            self.frames, self.yielded = (*self.frames, returned), (*self.yielded, generated)
             self._suite(inner, function.node.body)
-            self.frames, generated = self.frames[:-1], self.yielded[-1]
-            self.yielded = self.yielded[:-1]
+            self.frames, self.yielded = self.frames[:-1], self.yielded[:-1]
             if generated.entries or generated.each is not None:
                 return generated
             return self.merge(returned) if returned else Literal(None)
         finally:
             self.active = self.active[:-1]
+            self.enter(caller)
 
     def produce(self, state: State, node: cst.Yield) -> Value:
         """Evaluate a `yield`: what a call of the function yields is a container of the values in order."""
@@ -190,6 +192,7 @@ class Interpreter(Assigner):
             case cst.Try() | cst.TryStar():
                 self._try(state, node)
             case cst.FunctionDef(name=cst.Name(value=name)):
+                self.scope.homes[node] = self.scope
                 state.variables[name] = Function(node, state.variables)
             case cst.Import() | cst.ImportFrom():
                 state.variables |= imported(node)
@@ -274,11 +277,13 @@ class Interpreter(Assigner):
 
     def _augmented(self, state: State, node: cst.AugAssign) -> None:
         old, new = self.evaluate(state, node.target), self.evaluate(state, node.value)
-        if isinstance(old, Tensor) and (buffer := self.state_of(state, old)) is not None:
-            if isinstance(new, Tensor):
-                self.store(state, buffer, new, self.locate(node.value))
-            return
         name = BINARY.get(type(node.operator), "other")
+        if isinstance(old, Tensor) and (buffer := self.state_of(state, old)) is not None:
+            operand = self.operand(state, new)
+            content = self.updated(buffer, old, name, [] if operand is None else [operand], state.mode)
+            if isinstance(new, Tensor):
+                self.store(state, buffer, new, self.locate(node.value), content, around=self.left_autograd(old))
+            return
         self.assign(state, node.target, self.arithmetic(state, name, old, new, node), node.value)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import libcst as cst
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node, Origin
-from bnlint.flow.ops import Role, role
+from bnlint.flow.ops import Role, canonical, role
 from bnlint.source.values import (
     Condition,
     Function,
@@ -19,6 +17,7 @@ from bnlint.source.values import (
     Literal,
     Name,
     Opaque,
+    Scope,
     State,
     Tensor,
     Value,
@@ -51,16 +50,19 @@ class Recorder:
     def __init__(
         self,
         graph: FlowGraph,
-        globals_: Mapping[str, Value],
-        locate: Callable[[cst.CSTNode], SourceLocation],
+        scope: Scope,
         symbol: str,
     ) -> None:
         self.graph = graph
-        self.globals = globals_
-        self.locate = locate
         self.symbol = symbol
+        self.enter(scope)
         self.parts: dict[tuple[int, object], int] = {}
         self.joins: dict[int, Joined] = {}
+        self.contents: dict[str, int] = {}
+
+    def enter(self, scope: Scope) -> None:
+        """Go on in the code of another file, or come back from it."""
+        self.scope, self.globals, self.locate = scope, scope.names, scope.locate
 
     # -- nodes
 
@@ -184,18 +186,44 @@ class Recorder:
             node.name if node.kind in {Kind.BUFFER, Kind.STORE} or (node.kind is Kind.PARAMETER and not grad) else None
         )
 
-    def store(self, state: State, buffer: str, value: Tensor, location: SourceLocation | None) -> Tensor:
-        """Record that a value is written into a buffer; what the buffer holds then carries no gradient."""
+    def store(
+        self,
+        state: State,
+        buffer: str,
+        value: Tensor,
+        location: SourceLocation | None,
+        content: int | None = None,
+        **how: bool,
+    ) -> Tensor:
+        """Record that a value is written into a buffer; what the buffer holds then carries no gradient.
+
+        Args:
+            state: Where it is written.
+            buffer: The name of the buffer.
+            value: What is written, or the operand of an update in place.
+            location: The text of just that value.
+            content: What the buffer holds then, if that is not the value.
+            **how: `local` for a variable that stands for a buffer, `around` for a write behind autograd's back.
+        """
         recorded = not (state.grad_off and isinstance(state.grad_off[-1], GradOff))
         node = self.graph.add(
             Kind.STORE,
             buffer,
             [value.node],
-            attributes={"recorded": recorded},
+            attributes={"recorded": recorded, "content": value.node if content is None else content, **how},
             origin=Origin(location, symbol=self.symbol),
             mode=state.mode,
         )
         return Tensor(node)
+
+    def updated(self, buffer: str, tensor: Tensor, name: str, operands: list[int], mode: Mode) -> int:
+        """Append what a buffer holds after an update in place (`name` without its underscore), and return the node."""
+        if name == "copy" and operands:
+            self.contents[buffer] = operands[0]
+        else:
+            args = [self.contents.get(buffer, tensor.node), *operands]
+            self.contents[buffer] = self.graph.add(Kind.OP, canonical(name), args, mode=mode)
+        return self.contents[buffer]
 
     # -- containers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import codecs
 import io
 import re
@@ -49,6 +50,17 @@ class SourceText:
             self.starts[location.line - 1] + location.column - 1,
             self.starts[location.end_line - 1] + location.end_column - 1,
         )
+
+    def locate(self, node: ast.expr, path: str) -> SourceLocation:
+        """Return the location of a node of `ast`, which counts columns in bytes."""
+        places = ((node.lineno, node.col_offset), (node.end_lineno or node.lineno, node.end_col_offset or 0))
+        (line, column), (end_line, end_column) = (
+            (row, len(self._line(row).encode()[:byte].decode(errors="ignore")) + 1) for row, byte in places
+        )
+        return SourceLocation(path, line, column, end_line, end_column)
+
+    def _line(self, row: int) -> str:
+        return self.text[self.starts[row - 1] : self.starts[row]]
 
     def at(self, location: SourceLocation) -> str:
         """Return the text of a location."""

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from bnlint.finding import Finding, Severity
 from bnlint.pages import Block, Page, load_pages
 
 CHANNELS = 6
+RIGHT = ("Good", "Fixed", "When it is right")
 _MARKER = re.compile(r"  # (BN\d{3})$", re.MULTILINE)
 _files = count()
 
@@ -44,9 +47,11 @@ class Example:
         return f"{self.page.code}-{self.block.section.split()[0]}-{self.number}"
 
 
-def examples(*sections: str) -> Iterator[Example]:
-    """Yield the blocks of some sections, of all pages."""
+def examples(*sections: str, family: str = "") -> Iterator[Example]:
+    """Yield the blocks of some sections, of all pages or of those whose code starts with `family`."""
     for page in load_pages().values():
+        if not page.code.startswith(family):
+            continue
         fixed = [block.code for block in page.blocks if block.section == "Fixed"]
         for section in sections:
             blocks = [block for block in page.blocks if block.section == section]
@@ -81,6 +86,43 @@ def batch(*shape: int) -> torch.Tensor:
     """A random float64 input of mean 1/2 and variance 4."""
     generator = torch.Generator().manual_seed(11)
     return torch.randn(shape or (4, CHANNELS, 4, 4), generator=generator, dtype=torch.float64) * 2 + 0.5
+
+
+WITH_AND_WITHOUT_INPUT = pytest.mark.parametrize("inputs", [(), (batch().float(),)], ids=["alone", "on a batch"])
+
+
+def marked(findings: list[Finding]) -> set[tuple[int, str]]:
+    """Line and rule code of each finding."""
+    return {(finding.location.line, finding.code) for finding in findings if finding.location}
+
+
+def told(page: Page, findings: list[Finding]) -> list[Finding]:
+    """The findings that a page has to answer for: not the notes of other rules about conventions of its examples."""
+    return [f for f in findings if f.code == page.code or f.severity is not Severity.NOTE]
+
+
+def input_gradient(layer: nn.Module, x: Tensor) -> Tensor:
+    """The gradient of an input for a fixed random cotangent."""
+    leaf = x.clone().requires_grad_()
+    output = layer(leaf)
+    cotangent = torch.randn(output.shape, generator=torch.Generator().manual_seed(5), dtype=output.dtype)
+    (gradient,) = torch.autograd.grad(output, leaf, cotangent)
+    return gradient
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """How far `a` is from `b`, relative."""
+    return float((a - b).norm() / b.norm())
+
+
+def statistics(layer: nn.Module) -> dict[str, Tensor]:
+    """The buffers but for the count of batches, which repaired layers always keep."""
+    return {name: buffer for name, buffer in layer.named_buffers() if name != "num_batches_tracked"}
+
+
+def has_a_safe_fix(bad: Example) -> bool:
+    """Whether the page says so."""
+    return section_of(bad.page, "Fix safety").strip().startswith("Safe:")
 
 
 def section_of(page: Page, title: str) -> str:

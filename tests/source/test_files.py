@@ -32,7 +32,7 @@ def test_findings_come_in_the_order_of_the_files(tmp_path: Path) -> None:
     for path, content in zip(paths, (BAD, b"def f(:\n", GOOD), strict=True):
         path.write_bytes(content)
     seen: list[Path] = []
-    found = check_files(paths, seen.append)
+    found = check_files(paths, seen.append).findings
     assert [(f.code, f.location and f.location.path) for f in found] == [
         ("BN101", str(paths[0])),
         ("BN001", str(paths[1])),
