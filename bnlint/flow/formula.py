@@ -10,8 +10,8 @@ from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.layers import between, layer_sites
 from bnlint.flow.ops import CASTS, Role, role
 from bnlint.flow.purposes import Purpose
+from bnlint.flow.reading import exponent, squares, train_args
 from bnlint.flow.sites import Site, Statistic
-from bnlint.flow.statistics import exponent, squares, train_args
 from bnlint.flow.traits import Kind as TraitKind
 from bnlint.flow.traits import Trait
 

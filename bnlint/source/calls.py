@@ -7,9 +7,10 @@ from dataclasses import replace
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.ops import CASTS, GRAD_OFF, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import CASTS, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.source.classes import last_name
 from bnlint.source.collectives import Collectives, in_place
+from bnlint.source.gradmode import grad_switch
 from bnlint.source.record import PARTS
 from bnlint.source.reductions import reduction_attributes
 from bnlint.source.spelled import Spelled
@@ -35,7 +36,11 @@ _FACTS = frozenset(
     {"size", "dim", "numel", "nelement", "stride", "element_size", "register_hook", "get_device", "backward"}
 )
 _TENSOR_PACKAGES = ("torch.", "numpy.", "einops.")
-_SILENT_BUILTINS = frozenset({"isinstance", "len", "print", "hasattr", "type", "range", "id", "repr", "str", "super"})
+_SILENT_BUILTINS = frozenset(
+    {"isinstance", "len", "print", "hasattr", "getattr", "type", "range", "id", "repr", "str", "super"}
+)
+#: methods that sum values into places of a tensor of zeros
+_SCATTERING = frozenset({"index_add", "index_add_", "scatter_add", "scatter_add_"})
 
 
 class Caller(Collectives, Spelled):
@@ -80,6 +85,8 @@ class Caller(Collectives, Spelled):
                 result = self.invoke(state, Function(method, {}, cls, callee), args, kwargs)
                 lost = isinstance(result, (Opaque, Literal))
                 return self.opaque_call(state, [*args, *kwargs.values()], node) if lost else result
+            case Opaque() if last_name(node.func) in _SCATTERING and args and isinstance(args[-1], Tensor):
+                return self.add(state, "sum", [args[-1].node], self.locate(node))
             case _:
                 return self.opaque_call(state, [callee, *args, *kwargs.values()], node)
 
@@ -281,19 +288,3 @@ def _over(node: cst.Call, given: int) -> str:
     own = node.args if given > len(node.args) else node.args[1:]
     code = cst.Module(body=[]).code_for_node
     return ", ".join(code(argument.with_changes(comma=cst.MaybeSentinel.DEFAULT)) for argument in own)
-
-
-def grad_switch(value: Value, call_args: list[Value]) -> str | None:
-    """Return the kind of stop when a context manager or decorator turns the recording of gradients off in training."""
-    if isinstance(value, Switch):
-        return value.kind
-    if not isinstance(value, Name):
-        return None
-    name = value.path.rsplit(".", 1)[-1]
-    if name not in GRAD_OFF or not value.path.startswith("torch."):
-        return None
-    if name == "set_grad_enabled" and call_args != [Literal(False)]:
-        return None
-    if name == "inference_mode" and call_args not in ([], [Literal(True)]):
-        return None
-    return GRAD_OFF[name]
