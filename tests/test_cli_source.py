@@ -16,7 +16,7 @@ from bnlint.cli import main
 
 BAD = "def f(x):\n    return x - x.mean().detach()\n"
 FIXED = "def f(x):\n    return x - x.mean()\n"
-UNFIXABLE = "import torch\n\n\ndef f(x):\n    return x - x.mean().item()\n"
+UNFIXABLE = "import torch\n\n\ndef f(x):\n    m = {0: x.mean().item()}\n    return x - m[0]\n"
 ROOT = Path(__file__).parent.parent
 
 
