@@ -96,6 +96,7 @@ BOTH = ("static", "runtime")
 #: judged in this order; the first that applies reports the statistic
 RULES: tuple[Rule, ...] = (
     Rule("BN001", "syntax-error", Severity.ERROR, ("static",), _never),
+    Rule("BN002", "unused-suppression", Severity.WARNING, ("static",), _never),
     Rule("BN101", "detached-statistic", Severity.ERROR, BOTH, _statistic(_detached)),
     Rule("BN102", "statistic-without-grad", Severity.ERROR, BOTH, _statistic(_without_grad)),
     Rule("BN103", "statistic-of-detached-input", Severity.ERROR, BOTH, _statistic(_of_detached_input)),

@@ -6,6 +6,7 @@ Both front ends translate into these names, so that the analysis knows one spell
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 
@@ -130,6 +131,9 @@ GRAD_OFF: dict[str, str] = {"no_grad": "no_grad", "inference_mode": "inference_m
 COLLECTIVES = frozenset({"all_reduce", "reduce", "broadcast", "all_gather"})
 #: those of them that write what they get into a list
 GATHERING = frozenset({"all_gather"})
+
+#: names of arguments and attributes that hold running statistics
+RUNNING = re.compile(r"(running|moving|ema)_")
 
 #: operations whose result never carries a gradient
 _NOT_DIFFERENTIABLE = (

@@ -6,7 +6,6 @@ import ast
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import libcst as cst
@@ -15,6 +14,7 @@ from bnlint.catalog import BY_CODE
 from bnlint.finding import Finding, SourceLocation
 from bnlint.flow.graph import FlowGraph
 from bnlint.flow.sites import attributes_given, find_sites
+from bnlint.source.checked import Checked
 from bnlint.source.conversion import conversions, may_convert
 from bnlint.source.lower import Lowered, lower, parse, unplaced
 from bnlint.source.outline import outline
@@ -22,19 +22,12 @@ from bnlint.source.project import Project, absolute
 from bnlint.source.screen import may_hold_findings, screen
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply, compatible
+from bnlint.source.unused import judged, names_rules
 from bnlint.source.verdicts import Reported, finding_of, reported
 from bnlint.source.view import View
 
 #: how often a file is checked again after fixes that made room for others
 MAX_PASSES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What a check found, and the functions whose flow it lost."""
-
-    findings: tuple[Finding, ...] = ()
-    lost: tuple[str, ...] = ()
 
 
 def check_source(source: bytes, path: str, project: Project | None = None) -> list[Finding]:
@@ -130,9 +123,12 @@ def _followed(
 
 
 def _unsuppressed(text: SourceText, path: str, project: Project | None, findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings that no comment suppresses: a comment holds in the file of the stop."""
+    """Return the findings that no comment suppresses, and the comments of the file that suppress none.
+
+    A comment holds in the file of the stop.
+    """
     own = [finding for finding in findings if finding.location is None or finding.location.path == path]
-    kept = suppressed(text.text, own)
+    kept = sorted(judged(text.text, own, path), key=_position) if names_rules(text.text) else own
     others = {f.location.path: None for f in findings if f.location is not None and f.location.path != path}
     for other in others:
         read = project.read(absolute(Path(other))) if project is not None else None

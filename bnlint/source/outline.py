@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, POOLS, REDUCTIONS, SPELLED, STOPS
-from bnlint.source.names import RUNNING
+from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, POOLS, REDUCTIONS, RUNNING, SPELLED, STOPS
 
 STATISTICS = REDUCTIONS | SPELLED | frozenset(PAIRS) | frozenset(POOLS)
 STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF) | COLLECTIVES

@@ -13,6 +13,8 @@ from itertools import accumulate
 
 from bnlint.finding import Edit, Fix, SourceLocation
 
+#: what ends a line of Python; a form feed or a Unicode separator does not
+LINE_ENDS = re.compile(r"\r\n|\r|\n")
 _LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 
 
