@@ -13,6 +13,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     NOTE = "note"
 
+    @property
+    def rank(self) -> int:
+        """How severe it is: 0 for a note, 2 for an error."""
+        return (Severity.NOTE, Severity.WARNING, Severity.ERROR).index(self)
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class SourceLocation:
@@ -86,7 +91,8 @@ class Finding:
     """One reported instance of a rule.
 
     Findings of the static check have a `location`; findings of the runtime check also have a `module`
-    and a `measurement`, and a `location` where the capture saw the line of the stop.
+    and a `measurement`, and a `location` where the capture saw the line of the stop. `about` is the code of another
+    rule that the finding is about: it is of interest only where that rule is.
     """
 
     code: str
@@ -101,3 +107,4 @@ class Finding:
     marks: tuple[Mark, ...] = ()
     fix: Fix | None = None
     measurement: Measurement | None = None
+    about: str | None = None

@@ -42,7 +42,7 @@ from torch import nn
 class BatchNorm(nn.BatchNorm2d):
     def forward(self, x):
         mean = x.mean(dim=(0, 2, 3), keepdim=True).detach()
-        var = x.var(dim=(0, 2, 3), keepdim=True)
+        var = x.var(dim=(0, 2, 3), keepdim=True, unbiased=False)
         return (x - mean) / torch.sqrt(var + self.eps)
 
 
@@ -54,7 +54,7 @@ LINES_OF_A_PIPELINE = 30
 LINES_OF_A_FILE = 300
 
 # All else in these folders works on values; what touches a file, a process or a console is here or outside of them.
-SHELLS = {"source/discover.py", "source/files.py"}
+SHELLS = {"source/discover.py", "source/files.py", "source/project.py"}
 PURE_FOLDERS = ("flow", "source", "report")
 BUILTIN_EFFECTS = {"open", "print", "input"}
 METHOD_EFFECTS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "unlink", "system"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bnlint.flow import running
+from bnlint.flow import formula, running
 from bnlint.flow.graph import FlowGraph
 from bnlint.flow.sites import Site
 from bnlint.flow.traits import Trait
@@ -12,4 +12,4 @@ from bnlint.flow.traits import Trait
 
 def traits(graph: FlowGraph, sites: Sequence[Site]) -> list[Trait]:
     """List the traits of the normalizations of a graph."""
-    return [*running.traits(graph, sites)]
+    return [*running.traits(graph, sites), *formula.traits(graph, sites)]

@@ -18,6 +18,10 @@ class Kind(StrEnum):
     BATCH_IN_EVAL = "batch statistics normalize in evaluation"
     BIASED = "running variance is biased"
     MOMENTUM_REVERSED = "momentum is reversed"
+    UNBIASED = "unbiased variance normalizes"
+    EPS = "eps does not keep the divisor from zero"
+    AXES = "statistic over the wrong dimensions"
+    CANCELLING = "variance cancels"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,10 @@ from torch import Tensor, fx, nn
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
-from bnlint.flow.ops import JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import COLLECTIVES, GATHERING, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.model.replay import set_item, written
+
+_COLLECTIVES_HOME = "torch.distributed.distributed_c10d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,9 @@ class _Lowering:
             self.bind(node, Kind.OP, "opaque", self.operands((node.args, node.kwargs)), live=node.meta.get("live"))
         elif node.meta.get("alias"):
             self.bind(node, Kind.STOP, "alias", self.operands(node.args)[:1], live=False)
+        elif name in COLLECTIVES and getattr(node.target, "__module__", "") == _COLLECTIVES_HOME:
+            operands = self.operands(node.args[-1:] if name in GATHERING else (node.args, node.kwargs))
+            self.bind(node, Kind.STOP, "collective", operands[:1], live=False)
         elif name in STOPS and (node.target is not getattr or name == "data"):
             self._stop(node, STOPS[name])
         else:
@@ -208,6 +213,7 @@ def reduction_attributes(node: fx.Node) -> dict[str, object]:
     shape = source.meta.get("shape") if isinstance(source, fx.Node) else None
     rank = len(shape) if shape is not None else None
     rest = list(node.args[1:])
+    spreads = name in {"var", "std"} or name in PAIRS
     correction = node.kwargs.get("correction")
     if correction is None and "unbiased" in node.kwargs:
         correction = int(bool(node.kwargs["unbiased"]))
@@ -216,7 +222,7 @@ def reduction_attributes(node: fx.Node) -> dict[str, object]:
     if name == "norm" and rest:
         rest.pop(0)
     dims = node.kwargs.get("dim", node.kwargs.get("axis", rest[0] if rest else None))
-    if name in {"var", "std"} and len(rest) > 1 and isinstance(rest[1], bool):
+    if spreads and len(rest) > 1 and isinstance(rest[1], bool):
         correction = int(bool(rest.pop(1)))
     keepdim = bool(node.kwargs.get("keepdim", rest[1] if len(rest) > 1 else False))
     if isinstance(dims, int):
@@ -226,7 +232,7 @@ def reduction_attributes(node: fx.Node) -> dict[str, object]:
     return {
         "dims": tuple(dims) if isinstance(dims, (list, tuple)) else None,
         "keepdim": keepdim,
-        "correction": 1 if correction is None and name in {"var", "std"} else correction,
+        "correction": 1 if correction is None and spreads else correction,
         "rank": rank,
     }
 

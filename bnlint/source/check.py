@@ -6,77 +6,163 @@ import ast
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from pathlib import Path
 
 import libcst as cst
 
-from bnlint.catalog import BY_CODE, PLAIN, Fact, Rule, judge, severity
-from bnlint.finding import Finding, Mark, Severity, SourceLocation
+from bnlint.catalog import BY_CODE
+from bnlint.finding import Finding, SourceLocation
 from bnlint.flow.graph import FlowGraph
-from bnlint.flow.judged import traits
-from bnlint.flow.purposes import COMMENTED, Purpose
-from bnlint.flow.sites import Site, Statistic, attributes_given, find_sites
-from bnlint.flow.traits import Trait
-from bnlint.source.edits import fix_for
-from bnlint.source.intent import never_trained, said_to_be_meant
-from bnlint.source.lower import NOWHERE, Parsed, lower, parse, unplaced
+from bnlint.flow.sites import attributes_given, find_sites
+from bnlint.source.checked import Checked
+from bnlint.source.conversion import conversions, may_convert
+from bnlint.source.lower import Lowered, lower, parse, unplaced
+from bnlint.source.outline import outline
+from bnlint.source.project import Project, absolute
 from bnlint.source.screen import may_hold_findings, screen
 from bnlint.source.suppress import suppressed
-from bnlint.source.text import SourceText, apply
-from bnlint.source.updates import fix_of
+from bnlint.source.text import SourceText, apply, compatible
+from bnlint.source.unused import judged, names_rules
+from bnlint.source.verdicts import Reported, finding_of, reported
+from bnlint.source.view import View
 
 #: how often a file is checked again after fixes that made room for others
 MAX_PASSES = 10
 
 
-def check_source(source: bytes, path: str) -> list[Finding]:
+def check_source(source: bytes, path: str, project: Project | None = None) -> list[Finding]:
     """Check one file.
 
     Args:
         source: The bytes of the file.
         path: What the findings call the file.
+        project: The files around it; without, each import leads out of what is seen.
 
     Returns:
-        The findings in source order, without those that a comment suppresses.
+        The findings in source order, without those that a comment suppresses; those in other files come last.
     """
+    return list(inspect_source(source, path, project).findings)
+
+
+def inspect_source(source: bytes, path: str, project: Project | None = None) -> Checked:
+    """Check one file as `check_source` does, and say which functions could not be followed."""
     tree = _tree(source, path)
     if isinstance(tree, Finding):
-        return [tree]
-    if not may_hold_findings(source):
-        return []
+        return Checked((tree,))
     text = SourceText.decode(source)
-    screened = screen(text, tree)
+    lossy = _lossy_conversions(text, tree, path) if may_convert(source) else []
+    if project is None:
+        checked = _inspected(text, path, tree, None) if may_hold_findings(source) else Checked()
+    else:
+        with project.checking(absolute(Path(path))):
+            checked = _inspected(text, path, tree, project)
+    found = sorted([*checked.findings, *lossy], key=_position)
+    return Checked(tuple(_unsuppressed(text, path, project, found)), checked.lost)
+
+
+def _lossy_conversions(text: SourceText, tree: ast.Module, path: str) -> list[Finding]:
+    """List the conversions of layers that lose a part of their state."""
+    rule = BY_CODE["BN401"]
+    return [
+        Finding(rule.code, rule.name, rule.severity, each.message, text.locate(each.node, path), each.function)
+        for each in conversions(tree)
+    ]
+
+
+def _inspected(text: SourceText, path: str, tree: ast.Module, project: Project | None) -> Checked:
+    """Follow the flow of the functions that the screen lets through."""
+    sketch, file = outline(tree), absolute(Path(path))
+    around = () if project is None else (project.imported(file, sketch), project.inherited(file, sketch))
+    screened = screen(text, sketch, *around)
     if not screened.wanted:
-        return []
+        return Checked()
     try:
         parsed = parse(screened.text, path)
     except cst.ParserSyntaxError as error:
-        return [_broken(path, error.message, error.raw_line, error.raw_column + 1)]
-    if not any(_reported(text, find_sites(graph), graph) for _, graph in lower(unplaced(parsed), screened.wanted)):
-        return []
-    given_back = functools.cache(functools.partial(_given_back, parsed))
-    found = {
-        (finding.code, finding.location, finding.statistic): finding
-        for symbol, graph in lower(parsed, screened.wanted)
-        for reported in _reported(
-            text, find_sites(graph, given_back(symbol.rpartition(".")[0]) if graph.kept else ()), graph
-        )
-        if (finding := _finding(text, parsed, graph, reported)) is not None
-    }
-    return suppressed(text.text, sorted(found.values(), key=_position))
+        return Checked((_broken(path, error.message, error.raw_line, error.raw_column + 1),))
+    view = View(project or Project(), file, sketch, screened.elsewhere)
+    # To place nodes takes longer than to parse: that is done only for a file which holds a finding.
+    facts, lost = _followed(text, lower(unplaced(parsed), screened.wanted, view.unplaced))
+    if not facts:
+        return Checked((), lost)
+
+    @functools.cache
+    def given_back(owner: str) -> frozenset[str]:
+        return _given_back(lower(unplaced(parsed), None, view.unplaced), owner)
+
+    facts, lost = _followed(text, lower(parsed, screened.wanted, view.placed), given_back)
+    found: dict[object, Finding] = {}
+    for graph, fact in facts:
+        finding = finding_of(text, parsed, graph, fact)
+        key = finding and (finding.code, finding.location, finding.statistic)
+        # Seen from several functions, the one that knows a reason for it tells.
+        if finding is not None and (key not in found or finding.severity.rank < found[key].severity.rank):
+            found[key] = finding
+    return Checked(tuple(found.values()), lost)
 
 
-def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool]) -> bytes:
-    """Apply the safe fixes of the wanted findings until none is left.
+def _followed(
+    text: SourceText, functions: Iterable[Lowered], given_back: Callable[[str], frozenset[str]] | None = None
+) -> tuple[list[tuple[FlowGraph, Reported]], tuple[str, ...]]:
+    """Return what rules report of functions, and the functions whose flow was lost.
+
+    Without `given_back`, which tells what other methods of a class give back, the first that is reported will do.
+    """
+    facts: list[tuple[FlowGraph, Reported]] = []
+    lost: list[str] = []
+    for function in functions:
+        if function.graph is None:
+            lost.append(function.symbol)
+            continue
+        given = given_back(function.symbol.rpartition(".")[0]) if given_back and function.graph.kept else ()
+        sites = find_sites(function.graph, given)
+        facts += [(function.graph, fact) for fact in reported(text, sites, function.graph)]
+        if facts and given_back is None:
+            break
+    return facts, tuple(lost)
+
+
+def _unsuppressed(text: SourceText, path: str, project: Project | None, findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings that no comment suppresses, and the comments of the file that suppress none.
+
+    A comment holds in the file of the stop.
+    """
+    own = [finding for finding in findings if finding.location is None or finding.location.path == path]
+    kept = sorted(judged(text.text, own, path), key=_position) if names_rules(text.text) else own
+    others = {f.location.path: None for f in findings if f.location is not None and f.location.path != path}
+    for other in others:
+        read = project.read(absolute(Path(other))) if project is not None else None
+        there = [finding for finding in findings if finding.location is not None and finding.location.path == other]
+        kept += suppressed(read.text.text, there) if read is not None else there
+    return kept
+
+
+def fix_source(
+    source: bytes,
+    path: str,
+    wanted: Callable[[Finding], bool],
+    project: Project | None = None,
+    *,
+    unsafe: bool = False,
+) -> bytes:
+    """Apply the fixes of the wanted findings until none is left.
 
     The result parses, else the text before the offending fix comes back.
+
+    Args:
+        source: The bytes of the file.
+        path: What the findings call the file.
+        wanted: Which findings to fix.
+        project: The files around it.
+        unsafe: Whether to apply fixes that are not safe as well.
     """
     for _ in range(MAX_PASSES):
-        found = [f for f in check_source(source, path) if wanted(f) and f.fix is not None and f.fix.safe]
-        if not found:
+        found = (finding.fix for finding in check_source(source, path, project) if wanted(finding))
+        fixes = [fix for fix in found if fix is not None and (fix.safe or unsafe)]
+        if not fixes:
             break
         text = SourceText.decode(source)
-        fixed = text.encode(apply(text, [edit for f in found if f.fix for edit in f.fix.edits]))
+        fixed = text.encode(apply(text, compatible(fixes)))
         if fixed == source or isinstance(_tree(fixed, path), Finding):
             break
         source = fixed
@@ -103,104 +189,10 @@ def _broken(path: str, message: str, line: int = 1, column: int = 1) -> Finding:
     return Finding(rule.code, rule.name, rule.severity, f"not valid Python: {message.splitlines()[0]}", where)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reported:
-    """A fact that a rule reports."""
-
-    rule: Rule
-    fact: Fact | Trait
-    statistic: Statistic | None = None
-
-
-def _given_back(parsed: Parsed, owner: str) -> frozenset[str]:
+def _given_back(functions: Iterable[Lowered], owner: str) -> frozenset[str]:
     """Name the attributes that a method of a class gives back to a tensor: what it took out with them."""
-    graphs = (graph for name, graph in lower(unplaced(parsed)) if name.startswith(f"{owner}."))
-    return frozenset(name for graph in graphs for name in attributes_given(graph))
-
-
-def _reported(text: SourceText, sites: Sequence[Site], graph: FlowGraph) -> list[_Reported]:
-    """List what rules report of a function."""
-    facts: list[tuple[Fact | Trait, Statistic | None]] = [
-        (_fact(text, graph, statistic), statistic)
-        for site in sites
-        for statistic in site.statistics
-        if statistic.stops and not never_trained(graph[statistic.use].origin.symbol or "")
-    ]
-    facts += [(trait, None) for trait in traits(graph, sites)]
-    return [
-        _Reported(rule, fact, statistic)
-        for fact, statistic in facts
-        if (rule := judge(fact, "static")) is not None and not (rule.code == "BN104" and _is_number(text, rule, fact))
-    ]
-
-
-def _is_number(text: SourceText, rule: Rule, fact: Fact | Trait) -> bool:
-    """Whether a plain number was wanted: it is given back, or of arrays (`float(a.std())` where torch is not named)."""
-    return severity(rule, fact) is Severity.NOTE or "torch" not in text.text
-
-
-def _fact(text: SourceText, graph: FlowGraph, statistic: Statistic) -> Fact:
-    stop = graph[statistic.stops[0]]
-    before = stop.index < statistic.reduction
-    purpose, where = statistic.purpose, stop.origin.location
-    if purpose is None and where is not None and where != NOWHERE and said_to_be_meant(text, where):
-        purpose = COMMENTED
-    return Fact(statistic.name, statistic.gradient, stop.name, before, purpose)
-
-
-def _finding(text: SourceText, parsed: Parsed, graph: FlowGraph, reported: _Reported) -> Finding | None:
-    rule, fact, statistic = reported.rule, reported.fact, reported.statistic
-    node = graph[statistic.stops[0] if statistic is not None else fact.node if isinstance(fact, Trait) else 0]
-    if node.origin.location is None:
-        return None
-    about = Finding(rule.code, rule.name, severity(rule, fact), "", node.origin.location, node.origin.symbol)
-    match fact:
-        case Trait(message=message, marks=marks):
-            shown = _marks(graph, marks)
-            return replace(about, message=message, statistic=fact.subject, marks=shown, fix=fix_of(text, graph, fact))
-        case Fact() if statistic is not None:
-            return replace(
-                about,
-                message=_message(rule, PLAIN.get(statistic.name, statistic.name), node.name, fact.purpose),
-                statistic=statistic.name,
-                stop=node.name,
-                marks=_marks(graph, _places(graph, statistic)),
-                # What is meant is not to be mended.
-                fix=None if about.severity is Severity.NOTE else fix_for(text, parsed, graph, statistic),
-            )
-        case _:
-            return None
-
-
-_HOW = {
-    "detach": "is detached",
-    "data": "is taken out of autograd by .data",
-    "no_grad": "is computed without gradients",
-    "inference_mode": "is computed in inference mode",
-}
-
-
-def _message(rule: Rule, statistic: str, stop: str, purpose: Purpose | None) -> str:
-    why = f" ({purpose.reason})" if purpose else ""
-    if rule.code == "BN103":
-        return f"the {statistic} that normalizes this input is computed from a detached copy of it{why}"
-    how = _HOW.get(stop, "leaves autograd as a plain number")
-    return f"the {statistic} that normalizes its own input {how}: no gradient flows through it{why}"
-
-
-def _places(graph: FlowGraph, statistic: Statistic) -> tuple[tuple[str, str, int], ...]:
-    name = PLAIN.get(statistic.name, statistic.name)
-    return (
-        ("statistic", f"the {name} is computed here", statistic.reduction),
-        ("stop", "its gradient stops here", statistic.stops[0]),
-        ("use", "and it normalizes its own input here", statistic.use),
-    )
-
-
-def _marks(graph: FlowGraph, places: Iterable[tuple[str, str, int]]) -> tuple[Mark, ...]:
-    found = [(role, text, graph[index].origin) for role, text, index in places]
-    located = [(r, t, (o.region if r == "stop" else None) or o.location) for r, t, o in found]
-    return tuple(Mark(role, text, location) for role, text, location in located if location is not None)
+    graphs = (function.graph for function in functions if function.symbol.startswith(f"{owner}."))
+    return frozenset(name for graph in graphs if graph is not None for name in attributes_given(graph))
 
 
 def _position(finding: Finding) -> tuple[int, int, str]:

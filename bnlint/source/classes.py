@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import libcst as cst
 
 from bnlint.source.declared import declared
-from bnlint.source.values import Class
+from bnlint.source.names import dotted
+from bnlint.source.values import Class, Member, Scope
 
 _NATIVE_PARAMETERS = frozenset({"weight", "bias"})
 #: an attribute that starts as one of these is state, like a buffer
@@ -17,27 +18,19 @@ _CONSTANT_TENSORS = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like
 NATIVE_BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 
 
-def collect_classes(module: cst.Module) -> dict[str, Class]:
-    """Describe every class at the top level of a module; a base class of the same file lends its members."""
-    found: dict[str, Class] = {}
-    for statement in module.body:
-        if isinstance(statement, cst.ClassDef):
-            found[statement.name.value] = describe(statement, found)
-    return found
-
-
-def describe(node: cst.ClassDef, known: Mapping[str, Class]) -> Class:
-    """Describe one class, given the classes before it in the file."""
+def describe(node: cst.ClassDef, scope: Scope) -> Class:
+    """Describe one class; bases that the scope knows, of other files too, lend it their members."""
     base: Class | None = None
     parameters: set[str] = set()
     buffers: set[str] = set()
     literals: dict[str, object] = {}
     bases: set[str] = set()
     for argument in node.bases:
+        known = scope.value(dotted(argument.value))
         name = last_name(argument.value)
-        bases |= {name} | (known[name].bases if name in known else set())
-        if name in known:
-            base = base or known[name]
+        bases |= {name} | (known.bases if isinstance(known, Class) else frozenset())
+        if isinstance(known, Class):
+            base = base or known
         elif name.endswith("Norm") or "BatchNorm" in name or "InstanceNorm" in name:
             parameters |= _NATIVE_PARAMETERS
             buffers |= NATIVE_BUFFERS
@@ -48,17 +41,20 @@ def describe(node: cst.ClassDef, known: Mapping[str, Class]) -> Class:
         parameters |= base.parameters
         buffers |= base.buffers
         literals |= base.literals
+    made: dict[str, str] = {}
     for item in _statements(node.body):
         match item:
             case cst.FunctionDef():
                 methods[item.name.value] = item
-                for call in _walk(item):
-                    _attribute(call, parameters, buffers, literals)
-                    _member(call, members)
+                scope.homes[item] = scope
+                for assignment in _assignments(item):
+                    _attribute(assignment, parameters, buffers, literals)
+                    _member(assignment, made)
             case cst.AnnAssign(target=cst.Name(value=name)):
                 fields.append(name)
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
                 _literal(name, value, literals)
+    members |= {name: Member(path, scope) for name, path in made.items()}
     state = declared(node, base.declared if base else None)
     buffers |= state.plain.keys()
     return Class(
@@ -100,13 +96,25 @@ def _statements(body: cst.BaseSuite) -> Iterator[cst.CSTNode]:
             yield item
 
 
-def _walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    todo = [node]
+def _assignments(function: cst.FunctionDef) -> Iterator[cst.CSTNode]:
+    """Yield the assignments to attributes in a function, and the calls that are statements of their own."""
+    todo: list[cst.CSTNode] = [function.body]
     while todo:
-        current = todo.pop()
-        if isinstance(current, (cst.Call, cst.Assign, cst.AnnAssign)):
-            yield current
-        todo.extend(current.children)
+        match todo.pop():
+            case cst.Assign() | cst.AnnAssign() | cst.Call() as found:
+                yield found
+            case cst.Expr(value=value):
+                todo.append(value)
+            case cst.If(body=body, orelse=orelse):
+                todo += [body] if orelse is None else [orelse, body]
+            case cst.SimpleStatementLine(body=parts) | cst.SimpleStatementSuite(body=parts):
+                todo += reversed(parts)
+            case cst.IndentedBlock(body=statements):
+                todo += reversed(statements)
+            case cst.BaseCompoundStatement() | cst.Else() | cst.Finally() | cst.ExceptHandler() as block:
+                todo += reversed(block.children)
+            case _:
+                continue
 
 
 def _attribute(node: cst.CSTNode, parameters: set[str], buffers: set[str], literals: dict[str, object]) -> None:
@@ -145,7 +153,7 @@ def _member(node: cst.CSTNode, members: dict[str, str]) -> None:
                 value=cst.BaseExpression() as value,
             )
         ):
-            made = value.func.value if isinstance(value, cst.Call) and isinstance(value.func, cst.Name) else ""
+            made = dotted(value.func) if isinstance(value, cst.Call) else ""
             members[name] = made if members.get(name, made) == made else ""
         case _:
             return

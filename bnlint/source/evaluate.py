@@ -11,6 +11,7 @@ from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.flow.ops import STOPS, canonical
 from bnlint.source.indices import index_key, takes_all
+from bnlint.source.operators import BINARY, COMPARISONS
 from bnlint.source.record import Recorder
 from bnlint.source.values import (
     Class,
@@ -27,27 +28,8 @@ from bnlint.source.values import (
     unknown,
 )
 
-BINARY: dict[type[cst.BaseBinaryOp] | type[cst.BaseAugOp], str] = {
-    cst.Add: "add",
-    cst.Subtract: "sub",
-    cst.Multiply: "mul",
-    cst.Divide: "div",
-    cst.Power: "pow",
-    cst.MatrixMultiply: "matmul",
-    cst.AddAssign: "add",
-    cst.SubtractAssign: "sub",
-    cst.MultiplyAssign: "mul",
-    cst.DivideAssign: "div",
-    cst.PowerAssign: "pow",
-}
-_COMPARISONS: dict[type[cst.BaseCompOp], str] = {
-    cst.Equal: "eq",
-    cst.NotEqual: "ne",
-    cst.LessThan: "lt",
-    cst.LessThanEqual: "le",
-    cst.GreaterThan: "gt",
-    cst.GreaterThanEqual: "ge",
-}
+#: the fields of what `max`, `min` and `median` return
+_PLACES = {"values": 0, "indices": 1}
 _LAYOUTS = frozenset({"T", "mT", "H", "mH", "real"})
 
 
@@ -89,11 +71,14 @@ class Evaluator(Recorder, ABC):
                 self.assign(state, target, result, value)
                 return result
             case cst.Lambda():
+                self.scope.homes[node] = self.scope
                 return Function(node, state.variables)
             case cst.ListComp() | cst.GeneratorExp() | cst.SetComp():
                 return self._comprehension(state, node.for_in, None, node.elt)
             case cst.DictComp():
                 return self._comprehension(state, node.for_in, node.key, node.value)
+            case cst.Yield():
+                return self.produce(state, node)
             case cst.Await(expression=expression):
                 return self.evaluate(state, expression)
             case _:
@@ -107,12 +92,19 @@ class Evaluator(Recorder, ABC):
     def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression | None) -> None:
         """Bind a value to a target (see `interpret`)."""
 
+    @abstractmethod
+    def produce(self, state: State, node: cst.Yield) -> Value:
+        """Evaluate a `yield` (see `interpret`)."""
+
     def _name(self, state: State, name: str) -> Value:
-        if name in state.variables:
-            return state.variables[name]
         if name in {"True", "False", "None"}:
             return Literal(ast.literal_eval(name))
-        return self.globals.get(name, Name(name))
+        value = state.variables.get(name) or self.globals.get(name)
+        return self.imported(value.path) if isinstance(value, Name) else value or Name(name)
+
+    def imported(self, path: str) -> Value:
+        """Return what a dotted path leads to: a function or class of the project, else its name."""
+        return self.scope.resolve(path) or Name(path)
 
     def _literal(self, node: cst.BaseExpression) -> Value:
         try:
@@ -125,17 +117,19 @@ class Evaluator(Recorder, ABC):
         name = node.attr.value
         match value:
             case Name(path):
-                return Name(f"{path}.{name}")
+                return self.imported(f"{path}.{name}")
             case Tensor() if name == "data":
                 return self.stop(state, STOPS[name], value, self.suffix(node.value, node))
             case Tensor() if name in _LAYOUTS:
                 return self.add(state, "reshape", [value.node], self.locate(node))
             case Instance():
-                return self._field(state, value, name)
+                return self.field(state, value, name)
             case Class() if name in value.methods:
                 return Function(value.methods[name], {}, value)
             case Items() if name in value.entries:
                 return value.entries[name]
+            case Items() if name in _PLACES:
+                return value.entries.get(_PLACES[name], Opaque("?"))
             case Condition():
                 return Opaque("?")
             case _:
@@ -149,7 +143,8 @@ class Evaluator(Recorder, ABC):
         first, last = self.locate(head.rpar[-1] if head.rpar else head), self.locate(whole)
         return SourceLocation(last.path, first.end_line, first.end_column, last.end_line, last.end_column)
 
-    def _field(self, state: State, instance: Instance, name: str) -> Value:
+    def field(self, state: State, instance: Instance, name: str) -> Value:
+        """Evaluate an attribute of an object of this file."""
         cls = instance.cls
         if name in instance.attributes:
             return instance.attributes[name]
@@ -165,7 +160,7 @@ class Evaluator(Recorder, ABC):
             node = self.graph.add(kind, name, origin=Origin(symbol=self.symbol))
             instance.attributes[name] = Tensor(node)
             return instance.attributes[name]
-        made = self.globals.get(cls.members.get(name, ""))
+        made = cls.members[name].value() if name in cls.members else None
         if isinstance(made, Class):
             instance.attributes[name] = Instance(made)
             return instance.attributes[name]
@@ -225,7 +220,7 @@ class Evaluator(Recorder, ABC):
         left = self.evaluate(state, node.left)
         for part in node.comparisons:
             right = self.evaluate(state, part.comparator)
-            name = _COMPARISONS.get(type(part.operator))
+            name = COMPARISONS.get(type(part.operator))
             if name and len(node.comparisons) == 1 and any(isinstance(v, Tensor) for v in (left, right)):
                 return self.arithmetic(state, name, left, right, node)
         return Condition()
@@ -263,6 +258,9 @@ class Evaluator(Recorder, ABC):
         if isinstance(value, Tensor):
             if takes_all(node):
                 return self.add(state, "reshape", [value.node], self.locate(node))
+            match node.slice:
+                case [cst.SubscriptElement(slice=cst.Index(value=cst.Integer() as number))]:
+                    return self.part(state, value.node, number.evaluated_value, self.locate(node))
             return self.part(state, value.node, index_key(node, state.variables), self.locate(node))
         if isinstance(value, Items) and len(node.slice) == 1:
             part = node.slice[0].slice

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bnlint import atomic
+from bnlint.cache import Cache
 from bnlint.errors import InputError
 from bnlint.finding import Finding
-from bnlint.source.check import check_source, fix_source
+from bnlint.source.checked import Checked
+from bnlint.source.ignores import with_ignores
+from bnlint.source.project import Project
 from bnlint.source.text import SourceText
 
 
@@ -45,28 +48,142 @@ def read(path: Path) -> bytes:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
 
 
-def check_files(paths: Sequence[Path], progress: Callable[[Path], None] | None = None) -> list[Finding]:
-    """Check files one by one; findings come in the order of the files."""
+@dataclass(frozen=True, slots=True)
+class CheckedFiles:
+    """What a check of several files found, and what it could not do.
+
+    Attributes:
+        findings: The findings, in the order of the files; each cause once.
+        lost: The functions whose flow could not be followed: path and dotted name.
+        unreadable: The files that could not be read.
+    """
+
+    findings: tuple[Finding, ...]
+    lost: tuple[tuple[Path, str], ...]
+    unreadable: tuple[InputError, ...]
+
+
+def check_files(
+    paths: Sequence[Path], progress: Callable[[Path], None] | None = None, cache_folder: Path | None = None
+) -> CheckedFiles:
+    """Check files one by one, each with what it imports from other files of its project.
+
+    Args:
+        paths: The files.
+        progress: Called with each file before it is checked.
+        cache_folder: Where to keep what was found for the next run; None keeps nothing.
+    """
+    project = Project(paths)
+    cache = Cache(cache_folder, project.spelled) if cache_folder is not None else None
     findings: list[Finding] = []
+    lost: list[tuple[Path, str]] = []
+    unreadable: list[InputError] = []
     for path in paths:
         if progress is not None:
             progress(path)
-        findings += check_source(read(path), str(path))
-    return findings
+        try:
+            source = read(path)
+        except InputError as error:
+            unreadable.append(error)
+            continue
+        checked = _checked(path, source, project, cache)
+        findings += checked.findings
+        lost += [(path, symbol) for symbol in checked.lost]
+    return CheckedFiles(tuple(_distinct(findings, paths)), tuple(lost), tuple(unreadable))
 
 
-def fix_files(paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool) -> list[FixedFile]:
-    """Apply the safe fixes of the wanted findings; each file is written whole or not at all."""
+def _checked(path: Path, source: bytes, project: Project, cache: Cache | None) -> Checked:
+    known = cache.load(path, source) if cache is not None else None
+    if known is not None:
+        return known
+    # A run that finds everything in the cache needs neither the analysis nor libcst.
+    from bnlint.source.check import inspect_source
+
+    checked = inspect_source(source, str(path), project)
+    if cache is not None:
+        cache.store(path, source, checked, project.looked_at(path))
+    return checked
+
+
+def _distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Finding]:
+    """Return each finding once, in the order of the files it is in: files that share a helper find the same stop in it.
+
+    Of several the one with a fix stays, which comes from the file of the stop itself.
+    """
+    kept: dict[object, Finding] = {}
+    for finding in findings:
+        key = (finding.code, finding.location, finding.statistic) if finding.location is not None else id(finding)
+        if key not in kept or (kept[key].fix is None and finding.fix is not None):
+            kept[key] = finding
+    order = {str(path): position for position, path in enumerate(paths)}
+
+    def place(finding: Finding) -> tuple[int, int, int]:
+        where = finding.location
+        return (order.get(where.path, len(order)), where.line, where.column) if where is not None else (0, 0, 0)
+
+    return sorted(kept.values(), key=place)
+
+
+def fix_files(
+    paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool, unsafe: bool = False
+) -> list[FixedFile]:
+    """Apply the fixes of the wanted findings, `unsafe` ones if asked; each file is written whole or not at all.
+
+    A finding in another file than the one that shows it counts once, with the first that does.
+    """
+    project = Project(paths)
     fixed: list[FixedFile] = []
+    told: set[object] = set()
+
+    def new(finding: Finding) -> bool:
+        return wanted(finding) and (finding.code, finding.location, finding.statistic) not in told
+
     for path in paths:
-        before = read(path)
-        findings = tuple(f for f in check_source(before, str(path)) if wanted(f))
-        after = fix_source(before, str(path), wanted) if findings else before
-        left = tuple(f for f in check_source(after, str(path)) if wanted(f)) if after != before else findings
-        fixed.append(FixedFile(path, before, after, findings, left))
-        if write and after != before:
-            _replace(path, after)
+        file = fix_text(path, read(path), wanted, project, new=new, unsafe=unsafe)
+        told |= {(f.code, f.location, f.statistic) for f in file.left if f.location and f.location.path != str(path)}
+        fixed.append(file)
+        if write and file.after != file.before:
+            _replace(path, file.after)
+            project.forget()
     return fixed
+
+
+def fix_text(
+    path: Path,
+    before: bytes,
+    wanted: Callable[[Finding], bool],
+    project: Project,
+    *,
+    new: Callable[[Finding], bool] | None = None,
+    unsafe: bool = False,
+) -> FixedFile:
+    """Apply the fixes of the wanted findings to the content of a file, and write nothing; only `new` ones are told."""
+    from bnlint.source.check import check_source, fix_source
+
+    told = new or wanted
+    findings = tuple(f for f in check_source(before, str(path), project) if told(f))
+    after = fix_source(before, str(path), wanted, project, unsafe=unsafe) if findings else before
+    left = tuple(f for f in check_source(after, str(path), project) if told(f)) if after != before else findings
+    return FixedFile(path, before, after, findings, left)
+
+
+def add_ignores(paths: Sequence[Path], wanted: Callable[[Finding], bool], reason: str) -> list[FixedFile]:
+    """Write a comment for each wanted finding, which suppresses it, into the file that the finding is in.
+
+    What is left of all files is told with the first.
+    """
+    findings = [f for f in check_files(paths).findings if wanted(f)]
+    changed: list[FixedFile] = []
+    for path in paths:
+        own = tuple(f for f in findings if f.location is not None and f.location.path == str(path))
+        before = read(path)
+        after = with_ignores(before, str(path), own, reason) if any(f.code != "BN001" for f in own) else before
+        changed.append(FixedFile(path, before, after, own, ()))
+    for file in changed:
+        if file.after != file.before:
+            _replace(file.path, file.after)
+    left = [f for f in check_files(paths).findings if wanted(f)]
+    return [replace(file, left=tuple(left) if not index else ()) for index, file in enumerate(changed)]
 
 
 def _replace(path: Path, content: bytes) -> None:

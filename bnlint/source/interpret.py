@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode, Origin
+from bnlint.flow.ops import RUNNING
 from bnlint.source.assign import Assigner
 from bnlint.source.calls import grad_switch
-from bnlint.source.evaluate import BINARY
-from bnlint.source.names import RUNNING, imported
+from bnlint.source.names import imported
+from bnlint.source.operators import BINARY
 from bnlint.source.values import (
     Branch,
     Condition,
@@ -40,6 +41,7 @@ class Interpreter(Assigner):
     """Runs functions. One interpreter serves one entry point and fills one graph."""
 
     frames: tuple[list[tuple[Value, Mode]], ...] = ()
+    yielded: tuple[Items, ...] = ()
     active: tuple[cst.CSTNode, ...] = ()
 
     def run(self, function: Function) -> None:
@@ -88,22 +90,39 @@ class Interpreter(Assigner):
         variables = dict(function.closure)
         if function.bound is not None and not _is_static(function.node):
             args = [function.bound, *args]
-        self._bind(variables, function.node, args, kwargs)
-        inner = State(variables, state.mode, state.grad_off)
+        caller = self.scope
+        self.enter(caller.homes.get(function.node, caller))
         self.active = (*self.active, function.node)
         try:
-            if isinstance(function.node, cst.Lambda):
-                return self.evaluate(inner, function.node.body)
-            for decorator in function.node.decorators:
+            self._bind(variables, function.node, args, kwargs)
+            inner = State(variables, state.mode, state.grad_off)
+            inner.grad_off = (*inner.grad_off, function.off) if function.off else inner.grad_off
+            for decorator in () if isinstance(function.node, cst.Lambda) else function.node.decorators:
                 off = self._grad_off(inner, decorator.decorator, decorator)
                 inner.grad_off = (*inner.grad_off, off) if off else inner.grad_off
-            returned: list[tuple[Value, Mode]] = []
-            self.frames = (*self.frames, returned)
+            if isinstance(function.node, cst.Lambda):
+                return self.evaluate(inner, function.node.body)
+            returned, generated = list[tuple[Value, Mode]](), Items()
+            self.frames, self.yielded = (*self.frames, returned), (*self.yielded, generated)
             self._suite(inner, function.node.body)
-            self.frames = self.frames[:-1]
+            self.frames, self.yielded = self.frames[:-1], self.yielded[:-1]
+            if generated.entries or generated.each is not None:
+                return generated
             return self.merge(returned) if returned else Literal(None)
         finally:
             self.active = self.active[:-1]
+            self.enter(caller)
+
+    def produce(self, state: State, node: cst.Yield) -> Value:
+        """Evaluate a `yield`: what a call of the function yields is a container of the values in order."""
+        match node.value:
+            case cst.From(item=item):
+                values = self.evaluate(state, item)
+                if self.yielded and isinstance(values, Items):
+                    self.container_method(self.yielded[-1], "extend", [values], {})
+            case cst.BaseExpression() as item if self.yielded:
+                self.container_method(self.yielded[-1], "append", [self.evaluate(state, item)], {})
+        return Opaque("?")
 
     def _bind(
         self,
@@ -152,7 +171,7 @@ class Interpreter(Assigner):
                 self.assign(state, target, self.evaluate(state, value), value)
             case cst.AugAssign():
                 self._augmented(state, node)
-            case cst.Expr(value=value):
+            case cst.Expr(value=value) | cst.Assert(test=value):
                 self.evaluate(state, value)
             case cst.Return(value=value):
                 result = Literal(None) if value is None else self.evaluate(state, value)
@@ -174,6 +193,7 @@ class Interpreter(Assigner):
             case cst.Try() | cst.TryStar():
                 self._try(state, node)
             case cst.FunctionDef(name=cst.Name(value=name)):
+                self.scope.homes[node] = self.scope
                 state.variables[name] = Function(node, state.variables)
             case cst.Import() | cst.ImportFrom():
                 state.variables |= imported(node)

@@ -13,22 +13,21 @@ from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
 from bnlint.source.calls import grad_switch
-from bnlint.source.classes import NATIVE_BUFFERS, collect_classes
+from bnlint.source.classes import NATIVE_BUFFERS
 from bnlint.source.interpret import Interpreter
-from bnlint.source.names import module_names
 from bnlint.source.record import FlowLost
-from bnlint.source.values import Class, Function, Instance, State, Tensor, Value
+from bnlint.source.scope import scope_of
+from bnlint.source.values import Class, Function, Instance, Scope, State, Tensor, Value
 
-#: longer tables at the top level of a module are data
-MAX_TABLE = 50
 #: where the nodes of a module are that was not placed
 NOWHERE = SourceLocation("", 1, 1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A module's syntax tree and where each of its nodes stands."""
+    """A module's syntax tree, what locations call its file, and where each of its nodes stands."""
 
+    path: str
     module: cst.Module
     locate: Callable[[cst.CSTNode], SourceLocation]
 
@@ -53,70 +52,71 @@ def parse(source: str, path: str) -> Parsed:
         where = positions()[node]
         return SourceLocation(path, where.start.line, where.start.column + 1, where.end.line, where.end.column + 1)
 
-    return Parsed(wrapper.module, locate)
+    return Parsed(path, wrapper.module, locate)
 
 
 def unplaced(parsed: Parsed) -> Parsed:
     """Return the same module with every node at the same place: to place them takes longer than to parse."""
-    return Parsed(parsed.module, lambda _: NOWHERE)
+    return Parsed(parsed.path, parsed.module, lambda _: NOWHERE)
 
 
-def lower(parsed: Parsed, wanted: Collection[str] | None = None) -> Iterator[tuple[str, FlowGraph]]:
-    """Yield each function of a module by its dotted name, with its flow graph.
+def alone(parsed: Parsed) -> Scope:
+    """Return the scope of a module from which no other file is reached."""
+    return scope_of(parsed.module, parsed.locate, lambda _: None, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A function of a module: its dotted name and its flow graph, None where the flow was lost."""
+
+    symbol: str
+    graph: FlowGraph | None
+
+
+def lower(
+    parsed: Parsed,
+    wanted: Collection[str] | None = None,
+    scope: Callable[[Parsed], Scope] = alone,
+) -> Iterator[Lowered]:
+    """Yield each function of a module with its flow graph.
 
     Args:
         parsed: The module.
         wanted: Names of the functions and methods to look at; None for all.
+        scope: Makes the module's scope, from which other files may be reached.
 
-    A function whose flow is lost yields nothing; neither does one that is decorated to run without gradients.
+    A function that is decorated to run without gradients yields nothing.
     """
-    classes = collect_classes(parsed.module)
-    names: dict[str, Value] = {**module_names(parsed.module), **classes}
-    functions = {node.name.value: node for node in parsed.module.body if isinstance(node, cst.FunctionDef)}
-    names |= {name: Function(node, {}) for name, node in functions.items()}
-    names |= _tables(parsed, names)
-    for symbol, function in _entries(parsed.module, functions, classes):
+    here = scope(parsed)
+    for symbol, function in _entries(parsed.module, here):
         if wanted is not None and symbol.rpartition(".")[2] not in wanted:
             continue
         graph = FlowGraph(_owner(symbol, function.owner))
-        interpreter = Interpreter(graph, names, parsed.locate, symbol)
-        if _inference_only(interpreter, function):
-            continue
+        interpreter = Interpreter(graph, here.homes.get(function.node, here), symbol)
         if function.bound is not None:
             _declare(graph, parsed, symbol, function.bound)
         try:
+            if _inference_only(interpreter, function):
+                continue
             interpreter.run(function)
         except (FlowLost, RecursionError):
-            continue
-        yield symbol, graph
+            yield Lowered(symbol, None)
+        else:
+            yield Lowered(symbol, graph)
 
 
-def _tables(parsed: Parsed, names: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the tables of functions, and the lambdas, at the top level of a module."""
-    interpreter, found = Interpreter(FlowGraph(), names, parsed.locate, ""), State({})
-    for statement in parsed.module.body:
-        match statement:
-            case cst.SimpleStatementLine(
-                body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value)]
-            ) if isinstance(value, cst.Lambda) or (isinstance(value, cst.Dict) and len(value.elements) <= MAX_TABLE):
-                with suppress(FlowLost, RecursionError):
-                    found.variables[name] = interpreter.evaluate(found, value)
-    return found.variables
-
-
-def _entries(
-    module: cst.Module, functions: Mapping[str, cst.FunctionDef], classes: Mapping[str, Class]
-) -> Iterator[tuple[str, Function]]:
+def _entries(module: cst.Module, scope: Scope) -> Iterator[tuple[str, Function]]:
+    functions = {node.name.value: node for node in module.body if isinstance(node, cst.FunctionDef)}
     for name, node in functions.items():
         yield name, Function(node, {})
     for statement in module.body:
-        if isinstance(statement, cst.ClassDef):
-            cls = classes[statement.name.value]
+        cls = scope.names.get(statement.name.value) if isinstance(statement, cst.ClassDef) else None
+        if isinstance(statement, cst.ClassDef) and isinstance(cls, Class):
             own = {item.name.value for item in statement.body.body if isinstance(item, cst.FunctionDef)}
             # An inherited method is another function where this class overrides what it calls.
             names = cls.methods if cls.base is not None and own else own
             # Of two classes with one name, the last is the one that the name means.
-            for name in sorted(set(names).intersection(cls.methods) - {"__init__"}):
+            for name in sorted(cls.methods.keys() & set(names) - {"__init__"}):
                 yield f"{cls.name}.{name}", Function(cls.methods[name], {}, cls, Instance(cls))
 
 
@@ -140,7 +140,10 @@ def _owner(symbol: str, cls: Class | None) -> Owner | None:
 def _declare(graph: FlowGraph, parsed: Parsed, symbol: str, me: Instance) -> None:
     """Put the running statistics that are no buffers into the graph, each at the place where it starts."""
     for name, node in me.cls.declared.plain.items():
-        origin = Origin(parsed.locate(node), symbol=symbol)
+        where: SourceLocation | None = None
+        with suppress(KeyError):  # it may start in another file
+            where = parsed.locate(node)
+        origin = Origin(where, symbol=symbol)
         me.attributes[name] = Tensor(graph.add(Kind.BUFFER, name, origin=origin))
 
 

@@ -2,176 +2,146 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from bnlint.flow.ops import GRAD_OFF, PAIRS, REDUCTIONS, STOPS
-from bnlint.source.names import RUNNING
+from bnlint.source.outline import CONVERSIONS, STATISTICS, STOPPING, Outline, Unit
 from bnlint.source.text import SourceText
-
-_STATISTICS = REDUCTIONS | frozenset(PAIRS)
-_STOPS = frozenset(STOPS) | frozenset(GRAD_OFF)
-#: functions that stop a gradient by their call alone; as methods or annotations the names mean something else
-_CONVERSIONS = frozenset({"float", "int", "bool"})
-#: what calling an object of a class runs; a constructor is not followed
-_CALLED = ("", "__call__", "forward")
 
 
 def _mentions(names: frozenset[str]) -> re.Pattern[bytes]:
     return re.compile(rb"\b(%s)\b" % b"|".join(re.escape(name.encode()) for name in sorted(names)))
 
 
-_STATISTIC_BYTES, _STOP_BYTES = _mentions(_STATISTICS), _mentions(_STOPS | _CONVERSIONS)
+_STATISTIC_BYTES, _STOP_BYTES = _mentions(STATISTICS), _mentions(STOPPING | CONVERSIONS)
 #: running statistics: by their usual names, and by how a layer makes them
 _STATE_BYTES = re.compile(rb"\b(running|moving|ema)_|register_buffer")
+#: normalization layers: by their bases, and by their parameters
+_LAYER_BYTES = re.compile(rb"(Norm|Norm[123]d)\b|\bParameter\b|register_parameter")
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What a definition in another file reaches: a statistic, a stop, and the definitions that its flow needs."""
+
+    statistic: bool = False
+    stop: bool = False
+    needed: frozenset[tuple[Path, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Screened:
     """What is left of a module: the functions and methods to look at, by name, and the text that they need.
 
-    In the text every other top-level definition is blank, so lines keep their numbers.
+    In the text every other top-level definition is blank, so lines keep their numbers. `elsewhere` names the
+    definitions that are needed of other files.
     """
 
     wanted: frozenset[str]
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """A function, a method, or the rest of a class, and the names that it mentions."""
-
-    top: str
-    name: str
-    names: frozenset[str]
-    statistic: bool
-    stop: bool
-    state: bool
+    elsewhere: Mapping[Path, frozenset[str]] = field(default_factory=dict)
 
 
 def may_hold_findings(source: bytes) -> bool:
-    """Whether the bytes of a file mention a statistic, and a stop or running statistics."""
-    return bool(_STATISTIC_BYTES.search(source) and (_STOP_BYTES.search(source) or _STATE_BYTES.search(source)))
+    """Whether the bytes of a file mention a statistic, and a stop, running statistics or a normalization layer."""
+    beside = (_STOP_BYTES, _STATE_BYTES, _LAYER_BYTES)
+    return bool(_STATISTIC_BYTES.search(source) and any(pattern.search(source) for pattern in beside))
 
 
-def screen(text: SourceText, tree: ast.Module) -> Screened:
-    """Find the functions whose flow may join a statistic and a stop, or a statistic and running statistics.
+def screen(
+    text: SourceText,
+    outline: Outline,
+    imported: Callable[[Unit], Iterable[Elsewhere]] = lambda _: (),
+    inherited: Iterable[Unit] = (),
+) -> Screened:
+    """Find the functions whose flow may join a statistic and a stop or running statistics, and normalization layers.
 
     A function counts with everything of the same file that it can reach by name, methods by the name alone, so that
     nothing is lost.
+
+    Args:
+        text: The file.
+        outline: Its outline.
+        imported: What a unit reaches in other files by the names that it mentions.
+        inherited: Methods that bases in other files lend to classes of this one.
     """
-    bound, buffers = _imported(tree), _buffers(tree)
-    units = [unit for node in tree.body for unit in _units(node, bound, buffers)]
-    defining: dict[str, list[_Unit]] = defaultdict(list)
-    for unit in units:
-        defining[unit.name or unit.top].append(unit)
-        if unit.name in _CALLED and unit.name:
-            defining[unit.top].append(unit)
-    for attribute, made in _members(tree):
-        defining[attribute] += [unit for unit in defining.get(made, ()) if unit not in defining[attribute]]
-    wanted: set[str] = set()
-    needed: set[str] = set()
-    for unit in units:
-        reached = _reached(unit, defining)
-        if any(each.statistic for each in reached) and any(each.stop or each.state for each in reached):
-            wanted.add(unit.name or unit.top)
-            needed |= {each.top for each in reached}
-    return Screened(frozenset(wanted), _blanked(text, tree, needed) if wanted else "")
-
-
-def _members(tree: ast.Module) -> set[tuple[str, str]]:
-    """Return the attributes that are made an object of a class by its name (`self.stats = Statistics()`)."""
-    found: set[tuple[str, str]] = set()
-    for node in ast.walk(tree):
-        match node:
-            case (
-                ast.Assign(targets=[ast.Attribute(attr=name)], value=ast.Call(func=ast.Name(id=made)))
-                | ast.AnnAssign(target=ast.Attribute(attr=name), value=ast.Call(func=ast.Name(id=made)))
-            ):
-                found.add((name, made))
-    return found
-
-
-def _buffers(tree: ast.Module) -> frozenset[str]:
-    """Return the names that buffers are registered by."""
-    return frozenset(
-        name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "register_buffer"
-        for name in (argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant))
-        if isinstance(name, str)
+    units = [*outline.units, *inherited]
+    elsewhere = {unit: tuple(imported(unit)) for unit in units}
+    statistic = _reaching(
+        [u for u in units if u.statistic or any(each.statistic for each in elsewhere[u])], units, outline
+    )
+    stop = _reaching(
+        [u for u in units if u.stop or u.converts or any(each.stop for each in elsewhere[u])], units, outline
+    )
+    state = _reaching([unit for unit in units if unit.state], units, outline)
+    spread = _reaching([unit for unit in units if unit.spread], units, outline)
+    wanted = [
+        unit
+        for unit in units
+        if unit.runs and unit in statistic and (unit in stop or unit in state or (unit.layer and unit in spread))
+    ]
+    if not wanted:
+        return Screened(frozenset(), "")
+    reached = reach(wanted, outline)
+    needed: dict[Path, set[str]] = defaultdict(set)
+    for unit in reached:
+        for path, top in (pair for each in elsewhere.get(unit, ()) for pair in each.needed):
+            needed[path].add(top)
+    return Screened(
+        frozenset(unit.name or unit.top for unit in wanted),
+        blanked(text, outline, {unit.top for unit in reached}),
+        {path: frozenset(tops) for path, tops in needed.items()},
     )
 
 
-def _imported(tree: ast.Module) -> dict[str, str]:
-    """Return what names imported one by one (`from torch import mean as average`) stand for."""
-    bound: dict[str, str] = {}
-    for node in ast.walk(tree):
-        for alias in node.names if isinstance(node, ast.ImportFrom) else ():
-            if alias.name == "*":
-                bound |= {name: name for name in _STATISTICS | _STOPS}
-            bound[alias.asname or alias.name] = alias.name
-    return bound
-
-
-def _units(node: ast.stmt, bound: dict[str, str], buffers: frozenset[str]) -> Iterator[_Unit]:
-    match node:
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-            yield _unit(name, name, [node], bound, buffers)
-        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict() | ast.Lambda()):  # a table of functions
-            yield _unit(name, name, [node], bound, buffers)
-        case ast.ClassDef(name=name):
-            methods = [item for item in node.body if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))]
-            rest = [*node.bases, *node.decorator_list, *(item for item in node.body if item not in methods)]
-            yield _unit(name, "", rest, bound, buffers)
-            for method in methods:
-                if method.name != "__init__":
-                    # A class's bases lend it methods, so they belong to each of its own.
-                    yield _unit(name, method.name, [method, *node.bases], bound, buffers)
-
-
-def _unit(top: str, name: str, nodes: list[ast.AST], bound: dict[str, str], buffers: frozenset[str]) -> _Unit:
-    names: set[str] = set()
-    operations: set[str] = set()
-    stop = False
-    for node in nodes:
-        for part in ast.walk(node):
-            match part:
-                case ast.Name(id=used):
-                    names.add(used)
-                    operations.add(bound.get(used, ""))
-                case ast.Attribute(attr=used, value=value):
-                    names.add(used)
-                    if not (isinstance(value, ast.Name) and value.id == "self"):  # `self.norm(x)` is a layer
-                        operations.add(used)
-                case ast.Call(func=ast.Name(id=used)) if used in _CONVERSIONS:
-                    stop = True
-    statistic, stop = not _STATISTICS.isdisjoint(operations), stop or not _STOPS.isdisjoint(operations)
-    state = not buffers.isdisjoint(names) or any(RUNNING.match(used) for used in names)
-    return _Unit(top, name, frozenset(names), statistic, stop, state)
-
-
-def _reached(unit: _Unit, defining: dict[str, list[_Unit]]) -> set[_Unit]:
-    reached, todo = {unit}, [unit]
+def reach(units: Iterable[Unit], outline: Outline) -> set[Unit]:
+    """Return the units of a file that some of them can reach by name, themselves included."""
+    reached, names = set(units), set[str]()
+    todo = list(reached)
     while todo:
-        for name in todo.pop().names:
-            for other in defining.get(name, ()):
+        for name in todo.pop().names - names:
+            names.add(name)
+            for other in outline.defining.get(name, ()):
                 if other not in reached:
                     reached.add(other)
                     todo.append(other)
     return reached
 
 
-def _blanked(text: SourceText, tree: ast.Module, needed: set[str]) -> str:
+def _reaching(targets: list[Unit], units: list[Unit], outline: Outline) -> set[Unit]:
+    """Return the units that can reach one of the targets by name."""
+    mentioning: dict[str, list[Unit]] = defaultdict(list)
+    for unit in units:
+        for name in unit.names:
+            if name in outline.defining:
+                mentioning[name].append(unit)
+    keys: dict[Unit, list[str]] = defaultdict(list)
+    for name, meant in outline.defining.items():
+        for unit in meant:
+            keys[unit].append(name)
+    reaching, names = set(targets), set[str]()
+    todo = list(targets)
+    while todo:
+        for name in keys.get(todo.pop(), ()):
+            if name not in names:
+                names.add(name)
+                for unit in mentioning[name]:
+                    if unit not in reaching:
+                        reaching.add(unit)
+                        todo.append(unit)
+    return reaching
+
+
+def blanked(text: SourceText, outline: Outline, needed: set[str] | frozenset[str]) -> str:
+    """Return the text without the top-level definitions that are not needed; lines keep their numbers."""
     pieces: list[str] = []
     done = 0
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name not in needed:
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            start, end = text.starts[first - 1], text.starts[node.end_lineno or first]
+    for name, first, last in outline.spans:
+        if name not in needed:
+            start, end = text.starts[first - 1], text.starts[last]
             pieces += [text.text[done:start], re.sub(r"[^\r\n]", "", text.text[start:end])]
             done = end
     return "".join([*pieces, text.text[done:]])

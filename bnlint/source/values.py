@@ -59,20 +59,31 @@ class Items:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Function:
-    """A function of this file, with the variables around it and the object that it is bound to."""
+    """A function of the project, with the variables around it and the object that it is bound to.
+
+    `off` is the call that wraps it to run without gradients: `torch.no_grad()(function)`.
+    """
 
     node: cst.FunctionDef | cst.Lambda
     closure: Mapping[str, Value]
     owner: Class | None = None
     bound: Instance | None = None
+    off: GradOff | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A context manager or decorator that turns the recording of gradients off; the kind of stop that it makes."""
+
+    kind: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Class:
-    """A class of this file: its methods (bases of this file included) and what its text says of its attributes.
+    """A class of the project: its methods (those of its bases included) and what its text says of its attributes.
 
-    `members` names the class that an attribute is an object of, "" where the text makes it several things; `bases` are
-    the last names of its base classes, and of theirs as far as this file tells.
+    `members` tells what makes an attribute; that is asked only when the flow needs it. `bases` are the last names of
+    its base classes, and of theirs as far as the project tells.
     """
 
     name: str
@@ -82,14 +93,54 @@ class Class:
     literals: Mapping[str, object]
     fields: tuple[str, ...] = ()
     base: Class | None = None
-    members: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, Member] = field(default_factory=dict)
     bases: frozenset[str] = frozenset()
     declared: Declared = field(default_factory=Declared)
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What an attribute is an object of: the dotted name that is called to make it, in the scope of its class.
+
+    The name is "" where the text makes the attribute several things.
+    """
+
+    made: str
+    scope: Scope
+
+    def value(self) -> Value | None:
+        """Return what makes the attribute, where it is known."""
+        return self.scope.value(self.made) if self.made else None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scope:
+    """A file, as the code in it sees it.
+
+    Attributes:
+        names: What stands at its top level.
+        locate: Says where a node of it stands.
+        resolve: Says what a dotted path (`.stats.center`) leads to in the project, None where it leads out of it.
+        homes: The scope of each function, shared by all scopes of one check.
+    """
+
+    names: Mapping[str, Value]
+    locate: Callable[[cst.CSTNode], SourceLocation]
+    resolve: Callable[[str], Value | None]
+    homes: dict[cst.CSTNode, Scope]
+
+    def value(self, dotted: str) -> Value | None:
+        """Return what a dotted name means here, where it leads to something in the project."""
+        head, _, rest = dotted.partition(".")
+        value = self.names.get(head)
+        if isinstance(value, Name):
+            return self.resolve(f"{value.path}.{rest}" if rest else value.path)
+        return None if rest else value
+
+
 @dataclass(eq=False, slots=True)
 class Instance:
-    """An object of a class of this file: `self`, or a dataclass."""
+    """An object of a class of the project: `self`, or a dataclass."""
 
     cls: Class
     attributes: dict[str, Value] = field(default_factory=dict)
@@ -101,7 +152,7 @@ def unknown(*sources: Value) -> Opaque:
     return Opaque(next((text for text in texts if text.startswith("self.")), "?"))
 
 
-Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Class | Instance
+Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Switch | Class | Instance
 
 Key = TypeVar("Key")
 

@@ -22,7 +22,15 @@ ROOT = Path(__file__).parents[2]
 PAGES = load_pages()
 BAD = list(examples("Bad"))
 
-pytestmark = pytest.mark.filterwarnings("ignore:To copy construct from a tensor", "ignore:Converting a tensor")
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:To copy construct from a tensor",
+        "ignore:Converting a tensor",
+        "ignore:torch.distributed.nn.functional.all_reduce is deprecated",
+        "ignore:c10d::allreduce_",
+    ),
+    pytest.mark.usefixtures("one_process"),
+]
 
 
 # -- pages and catalog
@@ -92,7 +100,8 @@ def test_fix_makes_the_fixed_block_or_nothing(bad: Example) -> None:
 def test_right_code_is_no_more_than_a_note_in_the_static_check(right: Example) -> None:
     found = told(right.page, check_source(right.code.encode(), "page.py"))
     assert all(finding.severity is Severity.NOTE for finding in found)
-    assert not found or right.block.section == "When it is right"
+    may_be_noted = right.block.section == "When it is right" and right.page.severity is not Severity.NOTE
+    assert not found or may_be_noted
 
 
 @pytest.mark.parametrize("right", list(examples(*RIGHT)), ids=str)

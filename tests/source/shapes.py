@@ -232,7 +232,7 @@ STOPPED = {
 """),
     "conditional expression of the mode": layer("""
     mean = x.mean((0, 2, 3), keepdim=True).detach() if self.training else self.running_mean  # BN101
-    return x - mean  # BN203
+    return x - mean
 """),
     "else branch of the eval test": layer("""
     if not self.training:
@@ -240,11 +240,11 @@ STOPPED = {
     else:
         with torch.no_grad():
             mean = x.mean((0, 2, 3), keepdim=True)  # BN102
-    return x - mean  # BN203
+    return x - mean
 """),
     "early return of eval": layer("""
     if not self.training:
-        return (x - self.running_mean) / (self.running_var + self.eps).sqrt()  # BN203
+        return (x - self.running_mean) / (self.running_var + self.eps).sqrt()
     mean = x.mean((0, 2, 3), keepdim=True).detach()  # BN101
     return x - mean
 """),

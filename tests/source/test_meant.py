@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from meant import NOTED, WARNED
-from snippets import marked, noted, reported
+from snippets import about_gradients, marked, noted, reported
 
 from bnlint.finding import Severity
 from bnlint.source.check import check_source, fix_source
@@ -15,7 +15,7 @@ def test_what_is_meant_is_a_note_with_its_reason(source: str) -> None:
     compile(source, "snippet.py", "exec")
     assert reported(source) == []
     assert noted(source) == sorted(set(marked(source)))
-    found = check_source(source.encode(), "snippet.py")
+    found = about_gradients(source)
     assert all("(meant: " in finding.message or "(harmless" in finding.message for finding in found)
 
 
@@ -26,7 +26,7 @@ def test_what_is_meant_is_not_mended(source: str) -> None:
 
 @pytest.mark.parametrize("source", WARNED.values(), ids=WARNED.keys())
 def test_bounded_harm_is_a_warning_with_its_reason(source: str) -> None:
-    found = check_source(source.encode(), "snippet.py")
+    found = about_gradients(source)
     assert {f.severity for f in found} == {Severity.WARNING}
     assert reported(source) == sorted(set(marked(source)))
     assert all("the harm is bounded" in finding.message for finding in found)

@@ -1,0 +1,270 @@
+"""What a file imports from other files of the same project: found on demand, read once, nothing executed."""
+
+from __future__ import annotations
+
+import ast
+import os
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from bnlint.source.modules import Module, modules
+from bnlint.source.outline import CALLED, Outline, Unit, outline
+from bnlint.source.screen import Elsewhere, reach
+from bnlint.source.text import SourceText
+
+#: how many files a flow is followed into, one behind the other
+MAX_FILES = 3
+#: what needs more definitions of other files is a builder or a program, no helper of a layer
+MAX_DEFINITIONS = 25
+#: larger files are data
+MAX_BYTES = 1_000_000
+#: how many files are kept in memory; further ones are read again
+MAX_KEPT = 1_000
+#: how many facts about names are kept in memory
+MAX_REMEMBERED = 200_000
+#: how often a name may be handed on from file to file
+MAX_REEXPORTS = 8
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A file that was read for the sake of another."""
+
+    text: SourceText
+    outline: Outline
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A definition at the top level of a file of the project; the name is "" for the file itself.
+
+    Of a class, `method` is the one that is meant; "" for the class as a whole.
+    """
+
+    file: Path
+    name: str
+    method: str = ""
+
+
+class Project:
+    """The files around those that are checked; one for each run.
+
+    Args:
+        paths: The files that are checked, as findings are to call them.
+    """
+
+    def __init__(self, paths: Sequence[Path] = ()) -> None:
+        self._spelled = {absolute(path): str(path) for path in paths}
+        self._files: dict[Path, Read | None] = {}
+        self._memory: dict[Hashable, tuple[object, frozenset[Path]]] = {}
+        self._looked_at: set[Path] = set()
+        self._needed: dict[Path, frozenset[Path]] = {}
+
+    # -- files
+
+    def spelled(self, file: Path) -> str:
+        """Return what findings call a file."""
+        here = Path.cwd()
+        return self._spelled.get(file) or str(file.relative_to(here) if file.is_relative_to(here) else file)
+
+    def read(self, file: Path) -> Read | None:
+        """Read a file for another's sake; None if there is none, or none that can be followed."""
+        self._looked_at.add(file)
+        if file not in self._files:
+            while len(self._files) >= MAX_KEPT:
+                del self._files[next(iter(self._files))]
+            self._files[file] = _read(file)
+        return self._files[file]
+
+    def _exists(self, path: Path) -> bool:
+        self._looked_at.add(path)
+        return self._remembered(("exists", path), path.exists)
+
+    def looked_at(self, file: Path) -> frozenset[Path]:
+        """Return the paths on whose content, or absence, the findings of a checked file rest, besides itself."""
+        return self._needed.get(absolute(file), frozenset())
+
+    def forget(self) -> None:
+        """Forget what was read: files have changed."""
+        self._files.clear()
+        self._memory.clear()
+
+    def _remembered(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """Compute something once, and remember which paths it rests on."""
+        if key not in self._memory:
+            before, self._looked_at = self._looked_at, set()
+            try:
+                self._memory[key] = compute(), frozenset(self._looked_at)
+            finally:
+                self._looked_at = before
+        result, looked_at = self._memory[key]
+        self._looked_at |= looked_at
+        return result  # type: ignore[return-value]
+
+    # -- names
+
+    def find(self, file: Path, dotted: str) -> Definition | None:
+        """Find what a dotted path that a file imports leads to; names that are handed on are followed."""
+        return self._remembered(("find", file, dotted), lambda: self._find(file, dotted, ()))
+
+    def _find(self, file: Path, dotted: str, seen: tuple[tuple[Path, str], ...]) -> Definition | None:
+        if (file, dotted) in seen or len(seen) > MAX_REEXPORTS:
+            return None
+        candidates = list(self._remembered(("modules", file, dotted), lambda: self._modules(file, dotted)))
+        for module in candidates:
+            if len(module.rest) == 1:
+                found = self._name(module.file, module.rest[0], (*seen, (file, dotted)))
+                if found is not None:
+                    return found
+        whole = next((module for module in candidates if not module.rest), None)
+        return None if whole is None else Definition(whole.file, "")
+
+    def _modules(self, file: Path, dotted: str) -> list[Module]:
+        return [each for each in modules(file, dotted, self._exists) if each.file != file or each.rest]
+
+    def _name(self, file: Path, name: str, seen: tuple[tuple[Path, str], ...]) -> Definition | None:
+        """Find what a name at the top level of a file is, or is imported from."""
+        read = self.read(file)
+        if read is None:
+            return None
+        if read.outline.defines(name):
+            return Definition(file, name)
+        for path in read.outline.imports.get(name, ()):
+            found = self._find(file, path, seen)
+            if found is not None:
+                return found
+        for star in reversed(read.outline.stars if not name.startswith("_") else ()):
+            source = self._find(file, star, seen)
+            lent = self.read(source.file) if source is not None else None
+            exports = lent.outline.exports if lent is not None else ()
+            if source is None or (exports is not None and name not in exports):
+                continue
+            found = self._name(source.file, name, (*seen, (file, f"{star}.{name}")))
+            if found is not None:
+                return found
+        return None
+
+    # -- what code can reach
+
+    def imported(self, file: Path, sketch: Outline) -> Callable[[Unit], Iterable[Elsewhere]]:
+        """Return a function that says what a unit of a file reaches in other files."""
+        return lambda unit: (self._elsewhere(each, MAX_FILES) for each in self._used(file, sketch, unit))
+
+    def inherited(self, file: Path, sketch: Outline) -> Iterator[Unit]:
+        """Yield the methods that bases in other files lend to the classes of a file."""
+        for name, bases in sketch.bases.items():
+            own = {unit.name for unit in sketch.of(name)}
+            heads = frozenset(part for base in bases for part in base.split("."))
+            for base in self._lineage(file, sketch, name, MAX_FILES):
+                lent = self.read(base.file) if base.file != file else None
+                for unit in lent.outline.of(base.name) if lent is not None else ():
+                    if unit.name not in own:
+                        own.add(unit.name)
+                        yield replace(unit, top=name, names=unit.names | heads | {unit.name})
+
+    def _lineage(
+        self, file: Path, sketch: Outline, name: str, hops: int, seen: frozenset[Definition] = frozenset()
+    ) -> Iterator[Definition]:
+        """Yield the bases of a class, and theirs, that stand in the project."""
+        for base in sketch.bases.get(name, ()):
+            found = self._base(file, sketch, base)
+            if found is None or found in seen or (found.file != file and hops == 0):
+                continue
+            yield found
+            read = self.read(found.file) if found.file != file else None
+            further = hops - (found.file != file)
+            above = read.outline if read is not None else sketch
+            yield from self._lineage(found.file, above, found.name, further, seen | {found})
+
+    def _base(self, file: Path, sketch: Outline, base: str) -> Definition | None:
+        head, _, rest = base.partition(".")
+        if not rest and sketch.defines(head):
+            return Definition(file, head)
+        paths = [f"{path}.{rest}" if rest else path for path in sketch.imports.get(head, ())]
+        return next((found for path in paths if (found := self.find(file, path)) and found.name), None)
+
+    def _used(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[Definition]:
+        """Yield the definitions of other files that a unit mentions, classes by the methods that it may call."""
+        for found in self._mentioned(file, sketch, unit):
+            read = self.read(found.file)
+            yield found
+            for each in (found, *self._lineage(found.file, read.outline, found.name, 0)) if read is not None else ():
+                methods = {u.name for u in read.outline.of(each.name)} & {*unit.names, *CALLED} if read else ()
+                yield from (replace(each, method=method) for method in sorted(methods) if method != found.name)
+
+    def _mentioned(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[Definition]:
+        for name in sorted(unit.names & sketch.imports.keys()):
+            for path in sketch.imports[name]:
+                found = self.find(file, path)
+                if found is not None and found.name:
+                    yield found
+                elif found is not None:
+                    yield from self._attributes(file, path, found.file, unit)
+        for star in sketch.stars:
+            source = self.find(file, star)
+            if source is not None and not source.name:
+                yield from self._attributes(file, star, source.file, unit)
+
+    def _attributes(self, file: Path, path: str, module: Path, unit: Unit) -> Iterator[Definition]:
+        read = self.read(module)
+        if read is None:
+            return
+        known = unit.names & (read.outline.defining.keys() | read.outline.imports.keys())
+        for name in sorted(unit.names if read.outline.stars else known):
+            found = self.find(file, f"{path}.{name}" if not path.endswith(".") else f"{path}{name}")
+            if found is not None and found.name:
+                yield found
+
+    def _elsewhere(self, definition: Definition, hops: int) -> Elsewhere:
+        return self._remembered(("elsewhere", definition, hops), lambda: self._reached(definition, hops))
+
+    def _reached(self, definition: Definition, hops: int) -> Elsewhere:
+        read = self.read(definition.file)
+        if read is None:
+            return Elsewhere()
+        methods = {definition.method or definition.name, ""}
+        units = reach([unit for unit in read.outline.of(definition.name) if unit.name in methods], read.outline)
+        needed = {(definition.file, unit.top) for unit in units}
+        statistic = any(unit.statistic for unit in units)
+        # Numbers are made everywhere; here they count where a statistic is made one.
+        stop = any(unit.stop or (unit.converts and unit.statistic) for unit in units)
+        if hops > 1:
+            used = {each for unit in units for each in self._used(definition.file, read.outline, unit)}
+            for further in (self._elsewhere(each, hops - 1) for each in used):
+                statistic, stop = statistic or further.statistic, stop or further.stop
+                needed |= further.needed
+        return Elsewhere(statistic, stop, frozenset(needed)) if len(needed) <= MAX_DEFINITIONS else Elsewhere()
+
+    # -- one checked file
+
+    @contextmanager
+    def checking(self, file: Path) -> Iterator[None]:
+        """Note which paths are looked at while a file is checked."""
+        self._looked_at = set()
+        if len(self._memory) > MAX_REMEMBERED:
+            self._memory.clear()
+        yield
+        self._needed[file] = frozenset(self._looked_at - {file})
+
+
+def absolute(path: Path) -> Path:
+    """Return a path from the root, links as they are."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _read(file: Path) -> Read | None:
+    try:
+        if not file.is_file() or file.stat().st_size > MAX_BYTES:
+            return None
+        text = SourceText.decode(file.read_bytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Read(text, outline(ast.parse(text.text)))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

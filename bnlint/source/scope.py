@@ -1,0 +1,96 @@
+"""What stands at the top level of a file, made only when the flow asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+
+import libcst as cst
+
+from bnlint.finding import SourceLocation
+from bnlint.flow.graph import FlowGraph
+from bnlint.source.classes import describe
+from bnlint.source.interpret import Interpreter
+from bnlint.source.names import module_names, starred
+from bnlint.source.record import FlowLost
+from bnlint.source.values import Function, Scope, State, Value
+
+#: longer tables at the top level of a module are data
+MAX_TABLE = 50
+
+
+class _Names(Mapping[str, Value]):
+    """Names whose values are made on first use; a name whose value needs itself is unknown.
+
+    `stars` says what a name is that only a `from … import *` can bind.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], Value | None]], stars: Callable[[str], Value | None]) -> None:
+        self._makers = makers
+        self._stars = stars
+        self._made: dict[str, Value | None] = {}
+
+    def __getitem__(self, name: str) -> Value:
+        if name not in self._made:
+            self._made[name] = None
+            self._made[name] = self._makers[name]() if name in self._makers else self._stars(name)
+        value = self._made[name]
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+def scope_of(
+    module: cst.Module,
+    locate: Callable[[cst.CSTNode], SourceLocation],
+    resolve: Callable[[str], Value | None],
+    homes: dict[cst.CSTNode, Scope],
+) -> Scope:
+    """Return the scope of a file.
+
+    Args:
+        module: Its syntax tree.
+        locate: Says where a node of it stands.
+        resolve: Says what its imports lead to.
+        homes: Where the scopes of functions are kept; those of this file are added.
+    """
+    makers: dict[str, Callable[[], Value | None]] = {}
+    stars = [path for statement in module.body if (path := starred(statement)) is not None]
+
+    def from_stars(name: str) -> Value | None:
+        paths = (f"{path}{name}" if path.endswith(".") else f"{path}.{name}" for path in reversed(stars))
+        return next((value for path in paths if (value := resolve(path)) is not None), None)
+
+    scope = Scope(_Names(makers, from_stars), locate, resolve, homes)
+    bound = module_names(module)
+    makers |= {name: lambda value=value: value for name, value in bound.items()}  # type: ignore[misc]
+    functions: dict[str, Callable[[], Value | None]] = {}
+    tables: dict[str, Callable[[], Value | None]] = {}
+    for statement in module.body:
+        match statement:
+            case cst.ClassDef(name=cst.Name(value=name)):
+                makers[name] = lambda node=statement: describe(node, scope)  # type: ignore[misc]
+            case cst.FunctionDef(name=cst.Name(value=name)):
+                homes[statement] = scope
+                functions[name] = lambda node=statement: Function(node, {})  # type: ignore[misc]
+            case cst.SimpleStatementLine(
+                body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value)]
+            ) if isinstance(value, cst.Lambda) or (isinstance(value, cst.Dict) and len(value.elements) <= MAX_TABLE):
+                tables[name] = lambda table=value: _table(scope, table)  # type: ignore[misc]
+            case _:
+                continue
+    makers |= functions | tables
+    return scope
+
+
+def _table(scope: Scope, value: cst.BaseExpression) -> Value | None:
+    """Return a table of functions, or a lambda, at the top level of a module."""
+    with suppress(FlowLost, RecursionError):
+        return Interpreter(FlowGraph(), scope, "").evaluate(State({}), value)
+    return None

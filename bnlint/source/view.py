@@ -1,0 +1,96 @@
+"""What one checked file sees of the others: the scopes of those that its flow needs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import libcst as cst
+
+from bnlint.source.lower import Parsed, parse, unplaced
+from bnlint.source.outline import Outline
+from bnlint.source.project import Project
+from bnlint.source.scope import scope_of
+from bnlint.source.screen import blanked
+from bnlint.source.values import Scope, Value
+
+#: how many syntax trees of other files are kept
+MAX_TREES = 64
+
+
+class View:
+    """The project as one checked file sees it.
+
+    Args:
+        project: The files around it.
+        file: The checked file, absolute.
+        outline: Its outline.
+        needed: The definitions of other files that its flow needs; no others are looked at.
+    """
+
+    def __init__(self, project: Project, file: Path, outline: Outline, needed: Mapping[Path, frozenset[str]]) -> None:
+        self._project = project
+        self._file = file
+        self._needed = needed
+        self._heads = {file: _heads(outline)}
+        self._trees: dict[Path, Parsed | None] = {}
+
+    def placed(self, parsed: Parsed) -> Scope:
+        """Return the scope of the checked file."""
+        return self._scope(parsed, lambda tree: tree)
+
+    def unplaced(self, parsed: Parsed) -> Scope:
+        """Return the scope of the checked file, where nodes of other files stand nowhere."""
+        return self._scope(parsed, unplaced)
+
+    def _scope(self, parsed: Parsed, shown: Callable[[Parsed], Parsed]) -> Scope:
+        homes: dict[cst.CSTNode, Scope] = {}
+        scopes: dict[Path, Scope | None] = {}
+
+        def scope(file: Path) -> Scope | None:
+            if file not in scopes:
+                tree = self._tree(file)
+                seen = None if tree is None else shown(tree)
+                made = None if seen is None else scope_of(seen.module, seen.locate, resolving(file), homes)
+                scopes[file] = made
+            return scopes[file]
+
+        def resolving(file: Path) -> Callable[[str], Value | None]:
+            def resolve(dotted: str) -> Value | None:
+                found = self._project.find(file, dotted) if self._imports(file, dotted) else None
+                there = scope(found.file) if found and found.name in self._needed.get(found.file, ()) else None
+                return there.names.get(found.name) if found and there else None
+
+            return resolve
+
+        own = resolving(self._file) if self._needed else lambda _: None
+        return scope_of(parsed.module, parsed.locate, own, homes)
+
+    def _imports(self, file: Path, dotted: str) -> bool:
+        """Whether a file imports the first part of a dotted path: other names may look like modules."""
+        if file not in self._heads:
+            read = self._project.read(file)
+            self._heads[file] = _heads(read.outline) if read is not None else frozenset()
+        return dotted.startswith(".") or dotted.partition(".")[0] in self._heads[file]
+
+    def _tree(self, file: Path) -> Parsed | None:
+        if file not in self._trees:
+            read, spelled = self._project.read(file), self._project.spelled(file)
+            self._trees[file] = None
+            with suppress(cst.ParserSyntaxError, RecursionError):
+                if read is not None:
+                    self._trees[file] = _parsed(blanked(read.text, read.outline, self._needed[file]), spelled)
+        return self._trees[file]
+
+
+@functools.lru_cache(MAX_TREES)
+def _parsed(text: str, path: str) -> Parsed:
+    """Parse what several files need of another once."""
+    return parse(text, path)
+
+
+def _heads(outline: Outline) -> frozenset[str]:
+    paths = [*outline.stars, *(path for paths in outline.imports.values() for path in paths)]
+    return frozenset(path.partition(".")[0] for path in paths)
