@@ -39,7 +39,6 @@ class Cache:
         self._folder = folder
         self._spelled = spelled
         self._started = time.time_ns()
-        self._here = str(Path.cwd())
         self._version = _version()
         self._states: dict[Path, str] = {}
 
@@ -80,8 +79,8 @@ class Cache:
         return self._folder / f"{_digest(str(path.absolute()).encode(errors='surrogateescape'))}.json"
 
     def _key(self, path: Path, source: bytes) -> str:
-        # Paths in findings are told as they were named, and from where.
-        named = "\0".join((self._version, self._here, str(path))).encode(errors="surrogateescape")
+        # Findings call their file as it was named.
+        named = "\0".join((self._version, str(path))).encode(errors="surrogateescape")
         return _digest(named + b"\0" + source)
 
     def _state(self, file: Path) -> str:
