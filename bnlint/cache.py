@@ -18,7 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bnlint import __version__
 from bnlint.finding import Edit, Finding, Fix, Mark, Severity, SourceLocation
 from bnlint.source.checked import Checked
 
@@ -122,7 +121,7 @@ def _digest(content: bytes) -> str:
 
 
 def _version() -> str:
-    """Name this bnlint and this Python; in a checkout, bnlint changes without a new version."""
+    """Name this bnlint, by its files since a checkout changes without a new version, and this Python."""
     package = Path(__file__).parent
     states = []
     for folder, _, files in os.walk(package):
@@ -130,7 +129,7 @@ def _version() -> str:
             if name.endswith(".py"):
                 state = (Path(folder) / name).stat()
                 states.append(f"{name}:{state.st_size}:{state.st_mtime_ns}")
-    return f"{__version__} {sys.version} {_digest(chr(10).join(sorted(states)).encode())}"
+    return f"{sys.version} {_digest(chr(10).join(sorted(states)).encode())}"
 
 
 def _finding(entry: dict[str, Any]) -> Finding:

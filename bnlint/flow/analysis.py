@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
-from bnlint.flow.ops import Role, role
+from bnlint.flow.ops import EXTREMES, Role, role
 from bnlint.flow.statistics import (
     Leaf,
     Reduced,
@@ -23,7 +23,7 @@ _SHIFT_INVARIANT = frozenset({"var", "std", "softmax", "log_softmax", "layer_nor
 
 
 #: reductions that a tensor is divided by, never centered by
-SCALES = frozenset({"var", "std", "norm", "amax", "amin", "max", "min", "quantile", "logsumexp"})
+SCALES = frozenset({"var", "std", "norm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,8 @@ class Analysis:
 
     def order(self, leaf: Leaf) -> int:
         """1 for a mean and its kin, which center; 2 for a variance and its kin, which scale."""
-        return 2 if self.graph[leaf.reduction].name in SCALES or self.sources[leaf.reduction].squared else 1
+        name = self.graph[leaf.reduction].name
+        return 2 if name in SCALES or name in EXTREMES or self.sources[leaf.reduction].squared else 1
 
     def within(self, operand: int) -> list[Leaf]:
         """List the statistics that an operand is made of."""
@@ -126,11 +127,29 @@ class Analysis:
         if join.centers:
             if not own or self._cancels(node):
                 return []
-            centers = [x for x in own if self.order(x) == 1 and not x.inverted and x.negative == join.flipped]
+            centers = [x for x in own if self._shifts(node, x) and not x.inverted and x.negative == join.flipped]
             return [x for x in centers if not centered_before(self.graph, x.reduction)]
         # A mean beside a mean of squares is part of the variance: E[x²] - mean².
         scales = [x for x in own if x.inverted == join.flipped]
         return scales if any(self.order(x) == 2 for x in scales) else []
+
+    def _shifts(self, node: Node, leaf: Leaf) -> bool:
+        """Whether a statistic centers; a minimum does where what is left is divided by a statistic as well."""
+        if self.graph[leaf.reduction].name not in EXTREMES:
+            return self.order(leaf) == 1
+        return not self.sources[leaf.reduction].squared and self._rescaled(node, leaf.reduction)
+
+    def _rescaled(self, node: Node, reduction: int) -> bool:
+        """Whether a shifted tensor is divided by a statistic of the tensor that it was shifted from."""
+        scales = [
+            leaf
+            for user in self.users[node.index]
+            for join in joins(self.graph[user])
+            if not join.centers and join.tensor == node.index
+            for leaf in self.within(join.operand)
+            if leaf.inverted == join.flipped
+        ]
+        return any(self.masks.get(leaf.reduction, 0) & self.masks[reduction] for leaf in scales)
 
     def _cancels(self, node: Node) -> bool:
         """Whether a centered tensor is used for nothing but a variance or a softmax.

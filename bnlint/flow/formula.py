@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bnlint.finding import Severity
 from bnlint.flow.axes import wrong_axes
@@ -30,7 +30,7 @@ BOUNDED = Purpose(
 )
 
 
-def traits(graph: FlowGraph, sites: list[Site]) -> Iterator[Trait]:
+def traits(graph: FlowGraph, sites: Sequence[Site]) -> Iterator[Trait]:
     """Yield what is unusual or dangerous in the arithmetic of the normalization layers of a graph."""
     for site in layer_sites(graph, sites):
         yield from wrong_axes(graph, site)
@@ -41,7 +41,7 @@ def traits(graph: FlowGraph, sites: list[Site]) -> Iterator[Trait]:
                 yield from _cancelling(graph, site, statistic)
 
 
-def _is_centered(site: Site, sites: list[Site]) -> bool:
+def _is_centered(site: Site, sites: Sequence[Site]) -> bool:
     """Whether a mean is taken out as well; a scale alone is no normalization that torch has too."""
     means = [s for each in sites for s in each.statistics if s.name == "mean"]
     return any(s in site.statistics or s.use == site.input for s in means)

@@ -25,6 +25,10 @@ _REDUCTIONS = {
     "mean": "mean nanmean",
     "sum": "sum nansum",
     "median": "median nanmedian",
+    "max": "max amax",
+    "min": "min amin",
+    "quantile": "quantile nanquantile",
+    "logsumexp": "logsumexp",
     "var": "var",
     "std": "std",
     "norm": "norm vector_norm linalg_vector_norm linalg_norm",
@@ -53,7 +57,8 @@ _POINTWISE = {
 _SHAPE = (
     "view reshape unsqueeze squeeze expand expand_as broadcast_to view_as reshape_as permute transpose movedim "
     "swapaxes flatten unflatten clone contiguous to float double half bfloat16 type type_as getitem __getitem__ repeat "
-    "repeat_interleave tile cpu cuda alias swapdims requires_grad_"
+    "repeat_interleave tile cpu cuda alias swapdims requires_grad_ as_tensor asarray array "
+    "ascontiguousarray from_dlpack"
 )
 
 #: shape operations that keep the layout: the same values at the same places
@@ -63,6 +68,20 @@ CASTS = frozenset(
 
 #: every spelling of a reduction
 REDUCTIONS = frozenset(alias for aliases in _REDUCTIONS.values() for alias in aliases.split())
+
+#: reductions that center or scale, as the text uses them
+EXTREMES = frozenset({"max", "min"})
+
+#: pooling functions → the reduction that they are when they leave one value per channel
+POOLS: dict[str, str] = {
+    f"{adaptive}{kind}_pool{n}d": reduction
+    for adaptive in ("", "adaptive_")
+    for kind, reduction in (("avg", "mean"), ("max", "max"))
+    for n in (1, 2, 3)
+}
+
+#: functions whose arguments decide which reduction they are
+SPELLED = frozenset({"einsum", "reduce"})
 
 #: functions that return two statistics → their canonical names, in order
 PAIRS: dict[str, tuple[str, str]] = {"var_mean": ("var", "mean"), "std_mean": ("std", "mean")}
@@ -99,7 +118,7 @@ STOPS: dict[str, str] = {
     "__int__": "float",
     "__array__": "numpy",
     "tensor": "tensor",
-    "as_tensor": "tensor",
+    "to_dlpack": "tensor",
     "new_tensor": "tensor",
     "from_numpy": "numpy",
     "Variable": "tensor",
@@ -110,6 +129,11 @@ GRAD_OFF: dict[str, str] = {"no_grad": "no_grad", "inference_mode": "inference_m
 
 #: names of arguments and attributes that hold running statistics
 RUNNING = re.compile(r"(running|moving|ema)_")
+
+#: collectives that overwrite their tensor: autograd sees nothing of what other processes added
+COLLECTIVES = frozenset({"all_reduce", "reduce", "broadcast", "all_gather"})
+#: those of them that write what they get into a list
+GATHERING = frozenset({"all_gather"})
 
 #: operations whose result never carries a gradient
 _NOT_DIFFERENTIABLE = (

@@ -96,6 +96,7 @@ def switched(analysis: Analysis, reduction: int, use: int, stops: tuple[int, ...
     for node in analysis.graph:
         if node.kind is Kind.MERGE and node.attributes.get("switch") and behind >> node.index & 1:
             through = [bool(analysis.values[arg] & stopped) for arg in node.args]
-            if any(through) and not all(through):
+            flows = [analysis.live[arg] for arg in node.args if not analysis.values[arg] & stopped]
+            if any(through) and any(flows):
                 return True
     return False

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from bnlint.flow.analysis import SCALES, Analysis, joins
 from bnlint.flow.graph import FlowGraph, Kind
+from bnlint.flow.ops import EXTREMES
 from bnlint.flow.purposes import RENORMALIZED, SWITCHED, Purpose, purpose_of, switched
 from bnlint.flow.statistics import Reduced
 
@@ -138,6 +139,10 @@ def _grouped(
     best: dict[int, Statistic] = {}
     reductions = {reduction for reduction, _ in applied}
     centered = {origin for r in reductions if (origin := _centered_tensor(graph, sources, r)) is not None}
+    for paths in applied.values():
+        if any(graph[stop].name == "collective" for stop in paths.stopped):
+            # The way around it is that of a process without others.
+            paths.stops[:] = [path for path in paths.stops if path]
     for (reduction, _), paths in sorted(applied.items()):
         known = best.get(reduction)
         if known is None or (paths.gradient is Gradient.STOPPED and known.gradient is not Gradient.STOPPED):
@@ -155,22 +160,24 @@ def _grouped(
 
 def _statistic(analysis: Analysis, paths: _Paths, name: str, given_back: bool) -> Statistic:
     purpose: Purpose | None = None
-    if paths.gradient is Gradient.STOPPED:
-        purpose = purpose_of(analysis, paths.reduction, paths.use, given_back)
-    elif paths.gradient is Gradient.UNKNOWN and switched(analysis, paths.reduction, paths.use, paths.stopped):
+    exchanged = any(analysis.graph[stop].name == "collective" for stop in paths.stopped)  # a flag guards those anyway
+    if paths.stopped and not exchanged and switched(analysis, paths.reduction, paths.use, paths.stopped):
         purpose = SWITCHED
+    elif paths.gradient is Gradient.STOPPED:
+        purpose = purpose_of(analysis, paths.reduction, paths.use, given_back)
     return Statistic(name, paths.reduction, paths.gradient, paths.stopped, paths.use, purpose)
 
 
 def _centered_tensor(graph: FlowGraph, sources: dict[int, Reduced], reduction: int) -> int | None:
     """The tensor that is centered by a mean applied to it."""
     source = sources[reduction]
-    return None if source.squared or graph[reduction].name in SCALES else source.candidates[-1]
+    scales = source.squared or graph[reduction].name in SCALES | EXTREMES
+    return None if scales else source.candidates[-1]
 
 
 def _name(graph: FlowGraph, source: Reduced, reduction: int, centered: set[int]) -> str:
     name = graph[reduction].name
-    if name in SCALES:
+    if name not in {"mean", "sum"}:
         return name
     if source.absolute or not source.squared:
         return "norm" if source.absolute else "mean"

@@ -116,10 +116,21 @@ def exponent(graph: FlowGraph, node: Node) -> float | None:
 
 def squares(graph: FlowGraph, node: Node) -> bool:
     """Whether a node is the square of its first argument."""
-    if node.name == "mul":
-        return len(node.args) == 2 and node.args[0] == node.args[1]
+    if node.name == "mul" and len(node.args) == 2:
+        return _same(graph, *node.args)
     power = exponent(graph, node)
     return power is not None and power > 0 and power % 2 == 0
+
+
+def _same(graph: FlowGraph, first: int, second: int) -> bool:
+    """Whether two values are equal: one node, or the same stops and changes of layout behind one node."""
+    while first != second:
+        one, other = graph[first], graph[second]
+        steps = one.kind is Kind.STOP or (one.kind is Kind.OP and role(one.name) is Role.SHAPE)
+        if not steps or (one.kind, one.name, one.attributes) != (other.kind, other.name, other.attributes):
+            return False
+        first, second = one.args[0], other.args[0]
+    return True
 
 
 def reduced(graph: FlowGraph, reduction: int) -> Reduced:

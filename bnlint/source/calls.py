@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.ops import CASTS, GRAD_OFF, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import CASTS, GRAD_OFF, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.source.classes import last_name
-from bnlint.source.containers import Containers
-from bnlint.source.record import PARTS
+from bnlint.source.collectives import Collectives, in_place
+from bnlint.source.record import PARTS, contents
 from bnlint.source.reductions import reduction_attributes
+from bnlint.source.spelled import Spelled
 from bnlint.source.values import (
     Class,
+    Condition,
     Function,
     GradOff,
     Instance,
@@ -20,12 +24,13 @@ from bnlint.source.values import (
     Name,
     Opaque,
     State,
+    Switch,
     Tensor,
     Value,
     unknown,
 )
 
-_SEVERAL = frozenset({"max", "min", "topk", "sort", "kthvalue", "mode", "aminmax", "cummax", "cummin"})
+_SEVERAL = frozenset({"topk", "sort", "kthvalue", "mode", "aminmax", "cummax", "cummin"})
 _FACTS = frozenset(
     {"size", "dim", "numel", "nelement", "stride", "element_size", "register_hook", "get_device", "backward"}
 )
@@ -33,7 +38,7 @@ _TENSOR_PACKAGES = ("torch.", "numpy.", "einops.")
 _SILENT_BUILTINS = frozenset({"isinstance", "len", "print", "hasattr", "type", "range", "id", "repr", "str", "super"})
 
 
-class Caller(Containers):
+class Caller(Collectives, Spelled):
     """Interprets calls."""
 
     def call(self, state: State, node: cst.Call) -> Value:
@@ -53,7 +58,12 @@ class Caller(Containers):
         else:
             callee = self.evaluate(state, node.func)
         args, kwargs = self._arguments(state, node)
-        return self._apply(state, callee, args, kwargs, node)
+        written = next((a.value for a in node.args if a.keyword is not None and a.keyword.value == "out"), None)
+        if written is None or not isinstance(callee, Name):
+            return self._apply(state, callee, args, kwargs, node)
+        result = self._apply(state, callee, args, {key: v for key, v in kwargs.items() if key != "out"}, node)
+        self._rebind(state, written, result, node)
+        return result
 
     def _apply(self, state: State, callee: Value, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
         match callee:
@@ -61,6 +71,8 @@ class Caller(Containers):
                 return self.invoke(state, callee, args, kwargs)
             case Class():
                 return self._construct(callee, args, kwargs)
+            case Switch(kind) if args and isinstance(args[0], Function):
+                return replace(args[0], off=GradOff(kind, self.locate(node)))
             case Name(path):
                 return self._function(state, path, args, kwargs, node)
             case Instance(cls) if "__call__" in cls.methods or "forward" in cls.methods:
@@ -146,8 +158,14 @@ class Caller(Containers):
         return operands
 
     def _rebind(self, state: State, target: cst.BaseExpression, value: Value, node: cst.Call) -> None:
-        if isinstance(target, (cst.Name, cst.Attribute)):
-            self.assign(state, target, value, node)
+        match target:
+            case cst.Attribute(value=owner, attr=cst.Name(value="data")):
+                if isinstance(value, Tensor) and last_name(node.func) == "copy_":
+                    self._rebind(state, owner, self.stop(state, STOPS["data"], value, self.locate(node)), node)
+            case cst.Name() | cst.Attribute():
+                self.assign(state, target, value, node)
+            case _:
+                return
 
     # -- functions
 
@@ -155,11 +173,20 @@ class Caller(Containers):
         name = path.rsplit(".", 1)[-1]
         tensors = [value for value in [*args, *kwargs.values()] if isinstance(value, Tensor)]
         if name == "set_grad_enabled":
-            self._switch_grad(state, args, node)
+            self._switch_grad(state, [*args, *kwargs.values()], node)
             return Opaque("?")
+        if in_place(path):
+            self.collective(state, name, node)
+            return Opaque("?")
+        if (switch := grad_switch(Name(path), [*args, *kwargs.values()])) is not None:
+            return Switch(switch)
+        if path == "torch.is_grad_enabled":
+            return Condition(Mode.BOTH, Mode.EVAL)
         if path in {"abs", "pow"} and tensors:
             return self._operation(state, path, args, kwargs, node)
-        if path in {"float", "int", "bool"} and tensors:
+        if path in {"int", "bool"} and tensors:
+            return Opaque("?")  # in steps: there is no gradient to stop
+        if path == "float" and tensors:
             return self.stop(state, "float", tensors[0], self.locate(node), self.locate(node))
         if path in {"dict", "list", "tuple", "set", "reversed", "sorted", "iter"}:
             items = next((v for v in args if isinstance(v, (Items, Tensor))), Items())
@@ -169,21 +196,21 @@ class Caller(Containers):
             return items
         if path in {"zip", "enumerate", "map"}:
             return self.iterated(state, path, args, lambda callee, values: self._apply(state, callee, values, {}, node))
-        if path == "setattr" and len(args) == 3:
-            match args:
-                case [Instance() as instance, Literal(str() as field), value]:
-                    instance.attributes[field] = value
-            return Opaque("?")
+        match path, args:
+            case "setattr", [Instance() as instance, Literal(str() as field), value]:
+                instance.attributes[field] = value
+            case "getattr", [Instance() as instance, Literal(str() as field), *_]:
+                return self.field(state, instance, field)
+            case "types.SimpleNamespace" | "argparse.Namespace", []:
+                return Items(dict(kwargs.items()))
         if path in _SILENT_BUILTINS:
             return Opaque("?")
         if not tensors and not any(isinstance(v, Items) for v in args):
             return unknown(*args)
         if name in STOPS and path.startswith(_TENSOR_PACKAGES):
-            return (
-                self.stop(state, STOPS[name], tensors[0], self.locate(node), self.locate(node))
-                if tensors
-                else Opaque("?")
-            )
+            stopped = tensors[0] if tensors else self._unknown(state, args, node, "where")
+            where = self.locate(node)
+            return self.stop(state, STOPS[name], stopped, where, where) if isinstance(stopped, Tensor) else Opaque("?")
         if path.startswith("numpy.") and not any(self.left_autograd(v) for v in tensors):
             return Opaque("?")  # numpy refuses tensors that carry a gradient: these are arrays
         if path.startswith("math.") and tensors:
@@ -219,10 +246,9 @@ class Caller(Containers):
             )
         if name == "batch_norm":
             return self._batch_norm(state, args, kwargs, node)
+        if (result := self.spelled(state, name, args, kwargs, node)) is not None:
+            return result
         plain = canonical(name)
-        if name in JOINING:
-            values = [v for a in args for v in (_contents(a) if isinstance(a, Items) else [a])]
-            return self.add(state, "where", [v.node for v in values if isinstance(v, Tensor)], location)
         if plain == "where" and len(args) == 3:
             args = args[1:]
         if role(plain) is Role.ARITHMETIC:
@@ -258,7 +284,7 @@ class Caller(Containers):
         """A call whose inside is not seen: its result depends on every tensor that goes in."""
         nodes: list[int] = []
         for value in values:
-            parts = _contents(value) if isinstance(value, Items) else [value]
+            parts = contents(value) if isinstance(value, Items) else [value]
             nodes += [part.node for part in parts if isinstance(part, Tensor)]
         if not nodes:
             return unknown(*values)
@@ -278,12 +304,10 @@ def _over(node: cst.Call, given: int) -> str:
     return ", ".join(code(argument.with_changes(comma=cst.MaybeSentinel.DEFAULT)) for argument in own)
 
 
-def _contents(items: Items) -> list[Value]:
-    return [*items.entries.values(), *([items.each] if items.each is not None else [])]
-
-
 def grad_switch(value: Value, call_args: list[Value]) -> str | None:
-    """Return the kind of stop when a context manager or decorator turns the recording of gradients off."""
+    """Return the kind of stop when a context manager or decorator turns the recording of gradients off in training."""
+    if isinstance(value, Switch):
+        return value.kind
     if not isinstance(value, Name):
         return None
     name = value.path.rsplit(".", 1)[-1]
@@ -291,6 +315,6 @@ def grad_switch(value: Value, call_args: list[Value]) -> str | None:
         return None
     if name == "set_grad_enabled" and call_args != [Literal(False)]:
         return None
-    if name == "inference_mode" and call_args == [Literal(False)]:
+    if name == "inference_mode" and call_args not in ([], [Literal(True)]):
         return None
     return GRAD_OFF[name]

@@ -21,7 +21,7 @@ from bnlint.source.outline import outline
 from bnlint.source.project import Project, absolute
 from bnlint.source.screen import may_hold_findings, screen
 from bnlint.source.suppress import suppressed
-from bnlint.source.text import SourceText, apply
+from bnlint.source.text import SourceText, apply, compatible
 from bnlint.source.unused import judged, names_rules
 from bnlint.source.verdicts import Reported, finding_of, reported
 from bnlint.source.view import View
@@ -145,18 +145,24 @@ def fix_source(
     *,
     unsafe: bool = False,
 ) -> bytes:
-    """Apply the fixes of the wanted findings until none is left, those that are not safe only if `unsafe`.
+    """Apply the fixes of the wanted findings until none is left.
 
     The result parses, else the text before the offending fix comes back.
+
+    Args:
+        source: The bytes of the file.
+        path: What the findings call the file.
+        wanted: Which findings to fix.
+        project: The files around it.
+        unsafe: Whether to apply fixes that are not safe as well.
     """
     for _ in range(MAX_PASSES):
-        found = [
-            f for f in check_source(source, path, project) if wanted(f) and f.fix is not None and (f.fix.safe or unsafe)
-        ]
-        if not found:
+        found = (finding.fix for finding in check_source(source, path, project) if wanted(finding))
+        fixes = [fix for fix in found if fix is not None and (fix.safe or unsafe)]
+        if not fixes:
             break
         text = SourceText.decode(source)
-        fixed = text.encode(apply(text, [edit for f in found if f.fix for edit in f.fix.edits]))
+        fixed = text.encode(apply(text, compatible(fixes)))
         if fixed == source or isinstance(_tree(fixed, path), Finding):
             break
         source = fixed

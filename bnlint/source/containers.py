@@ -50,13 +50,17 @@ class Containers(Evaluator):
     ) -> Value:
         """Evaluate `zip`, `enumerate` or `map`, entry by entry where the entries are known."""
         sources = args[1:] if name == "map" else args if name == "zip" else args[:1]
+        counts = name == "enumerate"
 
         def combined(values: list[Value]) -> Value:
             if name == "map":
                 return apply(args[0], values)
-            return Items(dict(enumerate(values if name == "zip" else [Opaque("?"), *values])))
+            return Items(dict(enumerate(values)))
 
         rows = [self.elements(source) for source in sources if isinstance(source, Items) and self.known(source)]
         if len(rows) == len(sources):
-            return Items(dict(enumerate(combined(list(row)) for row in zip(*rows, strict=False))))
-        return Items(each=combined([self.element(state, source) for source in sources]))
+            places = [[Literal(position)] if counts else [] for position in range(len(rows[0]) if rows else 0)]
+            found = zip(places, zip(*rows, strict=False), strict=False)
+            return Items({i: combined([*place, *row]) for i, (place, row) in enumerate(found)})
+        each = [self.element(state, source) for source in sources]
+        return Items(each=combined([Opaque("?"), *each] if counts else each))

@@ -48,6 +48,8 @@ _COMPARISONS: dict[type[cst.BaseCompOp], str] = {
     cst.GreaterThan: "gt",
     cst.GreaterThanEqual: "ge",
 }
+#: the fields of what `max`, `min` and `median` return
+_PLACES = {"values": 0, "indices": 1}
 _LAYOUTS = frozenset({"T", "mT", "H", "mH", "real"})
 
 
@@ -95,6 +97,8 @@ class Evaluator(Recorder, ABC):
                 return self._comprehension(state, node.for_in, None, node.elt)
             case cst.DictComp():
                 return self._comprehension(state, node.for_in, node.key, node.value)
+            case cst.Yield():
+                return self.produce(state, node)
             case cst.Await(expression=expression):
                 return self.evaluate(state, expression)
             case _:
@@ -107,6 +111,10 @@ class Evaluator(Recorder, ABC):
     @abstractmethod
     def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression | None) -> None:
         """Bind a value to a target (see `interpret`)."""
+
+    @abstractmethod
+    def produce(self, state: State, node: cst.Yield) -> Value:
+        """Evaluate a `yield` (see `interpret`)."""
 
     def _name(self, state: State, name: str) -> Value:
         if name in {"True", "False", "None"}:
@@ -135,11 +143,13 @@ class Evaluator(Recorder, ABC):
             case Tensor() if name in _LAYOUTS:
                 return self.add(state, "reshape", [value.node], self.locate(node))
             case Instance():
-                return self._field(state, value, name)
+                return self.field(state, value, name)
             case Class() if name in value.methods:
                 return Function(value.methods[name], {}, value)
             case Items() if name in value.entries:
                 return value.entries[name]
+            case Items() if name in _PLACES:
+                return value.entries.get(_PLACES[name], Opaque("?"))
             case Condition():
                 return Opaque("?")
             case _:
@@ -153,7 +163,8 @@ class Evaluator(Recorder, ABC):
         first, last = self.locate(head.rpar[-1] if head.rpar else head), self.locate(whole)
         return SourceLocation(last.path, first.end_line, first.end_column, last.end_line, last.end_column)
 
-    def _field(self, state: State, instance: Instance, name: str) -> Value:
+    def field(self, state: State, instance: Instance, name: str) -> Value:
+        """Evaluate an attribute of an object of this file."""
         cls = instance.cls
         if name in instance.attributes:
             return instance.attributes[name]
@@ -188,6 +199,8 @@ class Evaluator(Recorder, ABC):
             match left, right:
                 case Literal(int() | float() as a), Literal(int() | float() as b) if name in {"add", "sub", "mul"}:
                     return Literal({"add": a + b, "sub": a - b, "mul": a * b}[name])
+                case Literal(1 | 1.0), Opaque(text) if name == "sub":
+                    return Opaque(f"1 - {text}")
                 case _:
                     return unknown(left, right)
         args = [self.operand(state, left), self.operand(state, right)]
@@ -265,6 +278,9 @@ class Evaluator(Recorder, ABC):
         if isinstance(value, Tensor):
             if takes_all(node):
                 return self.add(state, "reshape", [value.node], self.locate(node))
+            match node.slice:
+                case [cst.SubscriptElement(slice=cst.Index(value=cst.Integer() as number))]:
+                    return self.part(state, value.node, number.evaluated_value, self.locate(node))
             return self.part(state, value.node, index_key(node, state.variables), self.locate(node))
         if isinstance(value, Items) and len(node.slice) == 1:
             part = node.slice[0].slice

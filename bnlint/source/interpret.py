@@ -41,6 +41,7 @@ class Interpreter(Assigner):
     """Runs functions. One interpreter serves one entry point and fills one graph."""
 
     frames: tuple[list[tuple[Value, Mode]], ...] = ()
+    yielded: tuple[Items, ...] = ()
     active: tuple[cst.CSTNode, ...] = ()
 
     def run(self, function: Function) -> None:
@@ -95,19 +96,34 @@ class Interpreter(Assigner):
         try:
             self._bind(variables, function.node, args, kwargs)
             inner = State(variables, state.mode, state.grad_off)
-            if isinstance(function.node, cst.Lambda):
-                return self.evaluate(inner, function.node.body)
-            for decorator in function.node.decorators:
+            inner.grad_off = (*inner.grad_off, function.off) if function.off else inner.grad_off
+            for decorator in () if isinstance(function.node, cst.Lambda) else function.node.decorators:
                 off = self._grad_off(inner, decorator.decorator, decorator)
                 inner.grad_off = (*inner.grad_off, off) if off else inner.grad_off
+            if isinstance(function.node, cst.Lambda):
+                return self.evaluate(inner, function.node.body)
             returned: list[tuple[Value, Mode]] = []
-            self.frames = (*self.frames, returned)
+            self.frames, self.yielded = (*self.frames, returned), (*self.yielded, Items())
             self._suite(inner, function.node.body)
-            self.frames = self.frames[:-1]
+            self.frames, generated = self.frames[:-1], self.yielded[-1]
+            self.yielded = self.yielded[:-1]
+            if generated.entries or generated.each is not None:
+                return generated
             return self.merge(returned) if returned else Literal(None)
         finally:
             self.active = self.active[:-1]
             self.enter(caller)
+
+    def produce(self, state: State, node: cst.Yield) -> Value:
+        """Evaluate a `yield`: what a call of the function yields is a container of the values in order."""
+        match node.value:
+            case cst.From(item=item):
+                values = self.evaluate(state, item)
+                if self.yielded and isinstance(values, Items):
+                    self.container_method(self.yielded[-1], "extend", [values], {})
+            case cst.BaseExpression() as item if self.yielded:
+                self.container_method(self.yielded[-1], "append", [self.evaluate(state, item)], {})
+        return Opaque("?")
 
     def _bind(
         self,
@@ -156,7 +172,7 @@ class Interpreter(Assigner):
                 self.assign(state, target, self.evaluate(state, value), value)
             case cst.AugAssign():
                 self._augmented(state, node)
-            case cst.Expr(value=value):
+            case cst.Expr(value=value) | cst.Assert(test=value):
                 self.evaluate(state, value)
             case cst.Return(value=value):
                 result = Literal(None) if value is None else self.evaluate(state, value)

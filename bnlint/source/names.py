@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import libcst as cst
 
-from bnlint.source.values import Literal, Name, Value
+from bnlint.source.values import Class, Literal, Name, Value
 
 
 def module_names(module: cst.Module) -> dict[str, Value]:
@@ -18,7 +20,25 @@ def module_names(module: cst.Module) -> dict[str, Value]:
                     targets=[cst.AssignTarget(target=cst.Name(value=name))], value=cst.Integer() | cst.Float() as value
                 ):
                     names[name] = Literal(value.evaluated_value)
+                case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=cst.Call() as call):
+                    if (fields := _fields(call, names)) is not None:
+                        names[name] = Class(name, {}, frozenset(), frozenset(), {}, fields)
     return names
+
+
+def _fields(call: cst.Call, names: Mapping[str, Value]) -> tuple[str, ...] | None:
+    """Return the fields of `namedtuple("Stats", "mean var")`, or of a list of their names."""
+    callee = names.get(dotted(call.func).split(".")[0])
+    if not isinstance(callee, Name) or not f"{callee.path}.{dotted(call.func)}".endswith("namedtuple"):
+        return None
+    match call.args:
+        case [_, cst.Arg(value=cst.SimpleString(evaluated_value=str(text)))]:
+            return tuple(text.replace(",", " ").split())
+        case [_, cst.Arg(value=cst.List(elements=elements) | cst.Tuple(elements=elements))]:
+            values = [e.value.evaluated_value for e in elements if isinstance(e.value, cst.SimpleString)]
+            return tuple(value for value in values if isinstance(value, str))
+        case _:
+            return None
 
 
 def imported(statement: cst.CSTNode) -> dict[str, Value]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node, Origin
@@ -31,6 +32,14 @@ MAX_UNROLLED = 8
 PARTS = frozenset({"chunk", "split", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split"})
 
 
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The tensors that were put together to one, along a new dimension when `stacked`."""
+
+    parts: tuple[int, ...]
+    stacked: bool
+
+
 class FlowLost(Exception):
     """The flow of a function cannot be followed; unknown is silence."""
 
@@ -49,6 +58,7 @@ class Recorder:
         self.enter(scope)
         self.parts: dict[tuple[int, object], int] = {}
         self.contents: dict[str, int] = {}
+        self.joins: dict[int, Joined] = {}
 
     def enter(self, scope: Scope) -> None:
         """Go on in the code of another file, or come back from it."""
@@ -73,17 +83,33 @@ class Recorder:
 
     def part(self, state: State, whole: int, index: object, location: SourceLocation | None) -> Tensor:
         """Return a part of a tensor; the same part of the same tensor is the same node, with its stops behind it."""
-        stops: list[Node] = []
-        while (node := self.graph[whole]).kind is Kind.STOP:
-            stops.insert(0, node)
-            whole = node.args[0]
+        whole, stops = self.unstopped(whole)
+        joined = self.joins.get(whole)
+        if joined is not None and joined.stacked and isinstance(index, int) and index < len(joined.parts):
+            return Tensor(self.stopped(joined.parts[index], stops))
         key = whole, index
         if key not in self.parts:
             self.parts[key] = self.graph.add(Kind.OP, "part", [whole], origin=Origin(location, symbol=self.symbol))
-        part = self.parts[key]
+        return self._behind(state, self.stopped(self.parts[key], stops), location)
+
+    def joined(self, whole: int) -> tuple[Joined | None, list[Node]]:
+        """Return what a tensor was put together from, and the stops behind that."""
+        whole, stops = self.unstopped(whole)
+        return self.joins.get(whole), stops
+
+    def unstopped(self, node: int) -> tuple[int, list[Node]]:
+        """Return what a value is before the stops right behind it, and those stops in flow order."""
+        stops: list[Node] = []
+        while (stop := self.graph[node]).kind is Kind.STOP:
+            stops.insert(0, stop)
+            node = stop.args[0]
+        return node, stops
+
+    def stopped(self, node: int, stops: list[Node]) -> int:
+        """Put stops behind another value."""
         for stop in stops:
-            part = self.graph.add(Kind.STOP, stop.name, [part], origin=stop.origin, mode=stop.mode)
-        return self._behind(state, part, location)
+            node = self.graph.add(Kind.STOP, stop.name, [node], origin=stop.origin, mode=stop.mode)
+        return node
 
     def _behind(self, state: State, node: int, location: SourceLocation | None) -> Tensor:
         off = state.grad_off[-1] if state.grad_off else None
@@ -221,7 +247,7 @@ class Recorder:
                 items.entries[position] = Tensor(self.graph.add(Kind.OP, "part", [items.each.node]))
                 return items.entries[position]
             return items.each if items.each is not None else Opaque("?")
-        values = [*items.entries.values(), *([items.each] if items.each is not None else [])]
+        values = contents(items)
         return self.merge([(value, Mode.BOTH) for value in values]) if values else Opaque("?")
 
     def known(self, items: Items) -> bool:
@@ -243,3 +269,8 @@ class Recorder:
                 return self.load_item(value, Opaque("?"))
             case _:
                 return Opaque("?")
+
+
+def contents(items: Items) -> list[Value]:
+    """Return everything that a container may hold."""
+    return [*items.entries.values(), *([items.each] if items.each is not None else [])]

@@ -10,6 +10,7 @@ import libcst as cst
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Mode
+from bnlint.source.declared import Declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,23 @@ class Items:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Function:
-    """A function of the project, with the variables around it and the object that it is bound to."""
+    """A function of the project, with the variables around it and the object that it is bound to.
+
+    `off` is the call that wraps it to run without gradients: `torch.no_grad()(function)`.
+    """
 
     node: cst.FunctionDef | cst.Lambda
     closure: Mapping[str, Value]
     owner: Class | None = None
     bound: Instance | None = None
+    off: GradOff | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A context manager or decorator that turns the recording of gradients off; the kind of stop that it makes."""
+
+    kind: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -83,6 +95,7 @@ class Class:
     base: Class | None = None
     members: Mapping[str, Member] = field(default_factory=dict)
     bases: frozenset[str] = frozenset()
+    declared: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +152,7 @@ def unknown(*sources: Value) -> Opaque:
     return Opaque(next((text for text in texts if text.startswith("self.")), "?"))
 
 
-Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Class | Instance
+Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Switch | Class | Instance
 
 Key = TypeVar("Key")
 

@@ -37,7 +37,7 @@ def reported(text: SourceText, sites: Sequence[Site], graph: FlowGraph) -> list[
         for statistic in site.statistics
         if statistic.stops and not never_trained(graph[statistic.use].origin.symbol or "")
     ]
-    facts += [(trait, None) for trait in traits(graph, list(sites))]
+    facts += [(trait, None) for trait in traits(graph, sites)]
     return [
         Reported(rule, fact, statistic)
         for fact, statistic in facts
@@ -104,6 +104,9 @@ def _message(rule: Rule, statistic: str, stop: str, purpose: Purpose | None) -> 
     why = f" ({purpose.reason})" if purpose else ""
     if rule.code == "BN103":
         return f"the {statistic} that normalizes this input is computed from a detached copy of it{why}"
+    if rule.code == "BN105":
+        lost = "its gradient lacks what the losses of the others owe to this one"
+        return f"the {statistic} that normalizes its own input is exchanged between processes in place: {lost}{why}"
     how = _HOW.get(stop, "leaves autograd as a plain number")
     return f"the {statistic} that normalizes its own input {how}: no gradient flows through it{why}"
 

@@ -48,7 +48,7 @@ def test_a_canonical_name_is_its_own(name: str) -> None:
         ("rsqrt", Role.POINTWISE),
         ("div", Role.ARITHMETIC),
         ("conv2d", Role.OTHER),
-        ("max", Role.OTHER),
+        ("max", Role.REDUCTION),
         ("softmax", Role.OTHER),
         ("matmul", Role.OTHER),
     ],

@@ -657,6 +657,7 @@ RIGHT = {
     mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True)
     if self.training:
         self.running_mean.mul_(0.9).add_(0.1 * mean.detach())
+        self.running_var.mul_(0.9).add_(0.1 * var.detach())
     else:
         mean, var = self.running_mean.detach(), self.running_var.detach()
     return (x - mean) / (var + self.eps).sqrt()

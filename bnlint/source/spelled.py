@@ -1,0 +1,96 @@
+"""Operations that text spells in several ways: einsum, einops, pooling, pairs of values and places, stacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import libcst as cst
+
+from bnlint.flow.ops import EXTREMES, JOINING, POOLS, canonical
+from bnlint.source.containers import Containers
+from bnlint.source.record import Joined, contents
+from bnlint.source.values import Items, Literal, State, Tensor, Value
+
+#: a kernel as large as the rest of the tensor: `x.shape[2:]`, `x.size()[-2:]`, `(x.size(2), x.size(3))`
+_WHOLE = re.compile(r".+\.(shape|size\(\))\[-?\d:\]|\(?(\w+\.size\(-?\d\)(, )?)+\)?")
+_EINSUM = re.compile(r"\s*([a-zA-Z, ]+)->\s*([a-zA-Z ]*)$")
+
+
+class Spelled(Containers):
+    """Interprets calls whose arguments decide which operation they are."""
+
+    def spelled(
+        self, state: State, name: str, args: Sequence[Value], kwargs: Mapping[str, Value], node: cst.Call
+    ) -> Value | None:
+        """Evaluate a torch operation that depends on more than its name; None where the name says it all."""
+        tensor = next((value for value in [*args, *kwargs.values()] if isinstance(value, Tensor)), None)
+        text = next((value.value for value in args if isinstance(value, Literal) and isinstance(value.value, str)), "")
+        where = self.locate(node)
+        plain = name.removesuffix("_")
+        if plain in JOINING:
+            values = [v for a in args for v in (contents(a) if isinstance(a, Items) else [a])]
+            parts = tuple(v.node for v in values if isinstance(v, Tensor))
+            whole = self.add(state, "where", list(parts), where)
+            if len(parts) == len(values) and name in {"stack", "cat", "concat", "concatenate"}:
+                self.joins[self.unstopped(whole.node)[0]] = Joined(parts, name == "stack")
+            return whole
+        if name in {"unbind", "chunk"} and tensor is not None:
+            return self._unstacked(state, name, tensor, [*args, *kwargs.values()])
+        if tensor is None:
+            return None
+        if name == "einsum":
+            return self._einsum(state, text, [v.node for v in args[1:] if isinstance(v, Tensor)], node)
+        if name in {"rearrange", "reduce", "repeat"} and "->" in text:
+            how = [v.value for v in [*args[2:], *kwargs.values()] if isinstance(v, Literal)]
+            kind = canonical(str(how[0])) if name == "reduce" and how else "reshape"
+            return self.add(state, kind, [tensor.node], where, {"over": text})
+        if name in POOLS:
+            size = node.args[1].value if len(node.args) > 1 else None
+            if size is None or not self._is_whole(name, size, [*args, *kwargs.values()]):
+                return None
+            return self.add(state, POOLS[name], [tensor.node], where, {"over": "spatial"})
+        if canonical(name) in EXTREMES | {"median"}:
+            others = [value for value in [*args, *kwargs.values()] if value is not tensor]
+            if any(isinstance(value, Tensor) for value in others):
+                return None if canonical(name) == "median" else self._larger(state, args, kwargs, node)
+            if others and not name.startswith("a"):  # values and places
+                value = self.add(state, canonical(name), [tensor.node], where, {"over": str(others)})
+                return Items({0: value, 1: self.add(state, "argmax", [tensor.node], where)})
+        return None
+
+    def _larger(self, state: State, args: Sequence[Value], kwargs: Mapping[str, Value], node: cst.Call) -> Tensor:
+        tensors = [value.node for value in [*args, *kwargs.values()] if isinstance(value, Tensor)]
+        return self.add(state, "where", tensors, self.locate(node))
+
+    def _is_whole(self, name: str, size: cst.BaseExpression, given: Sequence[Value]) -> bool:
+        if not name.startswith("adaptive"):
+            return _WHOLE.fullmatch(cst.Module(body=[]).code_for_node(size)) is not None
+        sizes = [v for value in given[1:2] for v in (contents(value) if isinstance(value, Items) else [value])]
+        return bool(sizes) and all(value == Literal(1) for value in sizes)
+
+    def _einsum(self, state: State, text: str, operands: list[int], node: cst.Call) -> Value | None:
+        """Sums of one tensor, of products of tensors of the same letters, and products that only broadcast."""
+        equation, where = _EINSUM.match(text), self.locate(node)
+        if equation is None or not operands:
+            return None
+        inputs = [letters.replace(" ", "") for letters in equation[1].split(",")]
+        result = set(equation[2].replace(" ", ""))
+        letters = set(inputs[0])
+        if len(inputs) != len(operands) or len(inputs) > 2 or not result <= letters or not set(inputs[-1]) <= letters:
+            return None
+        value = operands[0]
+        if len(operands) == 2:
+            if set(inputs[1]) != letters and result != letters:
+                return None
+            value = self.add(state, "mul", operands, where).node
+        return self.add(state, "reshape" if result == letters else "sum", [value], where, {"over": text})
+
+    def _unstacked(self, state: State, name: str, tensor: Tensor, given: Sequence[Value]) -> Items | None:
+        """`unbind` undoes `stack`, `chunk` into as many parts undoes both: the parts are what was put together."""
+        joined, stops = self.joined(tensor.node)
+        if joined is None or (name == "unbind" and not joined.stacked):
+            return None
+        if name == "chunk" and Literal(len(joined.parts)) not in given:
+            return None
+        return Items({i: Tensor(self.stopped(part, stops)) for i, part in enumerate(joined.parts)})
