@@ -13,6 +13,7 @@ from bnlint.flow.state import NATIVE, RUNNING, Running
 from bnlint.flow.traits import Kind, Trait
 
 _MEANT = re.compile(r"moving|running|online|ema|renorm|stream|memor|lagg|population|frozen", re.IGNORECASE)
+_BATCH_NORM = re.compile(r"batch_?norm", re.IGNORECASE)
 LAGGED = Purpose(Severity.NOTE, "meant: the layer is named after it")
 
 
@@ -62,11 +63,12 @@ def _sources(running: Running, reduction: int) -> frozenset[int]:
 
 
 def _purpose(running: Running, node: Node, tensor: int) -> Purpose | None:
-    """Say why it may be meant: raw data, unless it is a layer of torch's kind or parameters are around it; a name."""
-    if not (running.native or running.learned(tensor) or running.affine(node.index)):
+    """Say why it may be meant: raw data, unless it is batch normalization or parameters are around it; a name."""
+    name = running.graph.owner.name if running.graph.owner is not None else ""
+    layer = running.native or _BATCH_NORM.search(name) or running.learned(tensor) or running.affine(node.index)
+    if not layer:
         return RAW
-    owner = running.graph.owner
-    return LAGGED if owner is not None and _MEANT.search(owner.name) else None
+    return LAGGED if _MEANT.search(name) else None
 
 
 def _never_updated(running: Running) -> Iterator[Trait]:

@@ -127,13 +127,13 @@ STOPS: dict[str, str] = {
 #: context managers, decorators and calls that turn the recording of gradients off → the kind of stop
 GRAD_OFF: dict[str, str] = {"no_grad": "no_grad", "inference_mode": "inference_mode", "set_grad_enabled": "no_grad"}
 
-#: names of arguments and attributes that hold running statistics
-RUNNING = re.compile(r"(running|moving|ema)_")
-
 #: collectives that overwrite their tensor: autograd sees nothing of what other processes added
 COLLECTIVES = frozenset({"all_reduce", "reduce", "broadcast", "all_gather"})
 #: those of them that write what they get into a list
 GATHERING = frozenset({"all_gather"})
+
+#: names of arguments and attributes that hold running statistics
+RUNNING = re.compile(r"(running|moving|ema)_")
 
 #: operations whose result never carries a gradient
 _NOT_DIFFERENTIABLE = (

@@ -38,14 +38,15 @@ def _keeping_graphs(running: Running) -> Iterator[Trait]:
         if not how.get("recorded") or how.get("local") or how.get("around") or not running.live[store.args[0]]:
             continue
         statistic = running.batch_statistic(store, live=True) if running.accumulates(store) else None
-        if statistic is not None:
+        registered = running.graph.owner is None or store.name not in running.graph.owner.unregistered
+        if statistic is not None and (registered or running.normalizes(store, statistic)):
             yield Trait(
                 Kind.KEEPS_GRAPH,
                 store.name,
-                store.index,
+                running.place(store),
                 f"{store.name} is updated with a statistic that carries a gradient: it keeps the graph of every step",
                 (("statistic", "the statistic is computed here", statistic.index),),
-                operand=store.index,
+                operand=running.place(store),
             )
 
 
@@ -55,7 +56,8 @@ def _outside_the_state_dict(running: Running) -> Iterator[Trait]:
         if owner is None or not running.module or node.kind is not NodeKind.BUFFER or not node.origin.location:
             continue
         updates = [store for store in running.stores if store.name == node.name and running.accumulates(store)]
-        statistics = [s for store in updates if (s := running.batch_statistic(store)) is not None]
+        found = [(store, s) for store in updates if (s := running.batch_statistic(store)) is not None]
+        statistics = [statistic for store, statistic in found if running.normalizes(store, statistic)]
         if node.name in owner.unregistered and statistics:
             yield Trait(
                 Kind.NOT_A_BUFFER,

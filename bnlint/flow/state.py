@@ -85,6 +85,11 @@ class Running:
         content = store.attributes.get("content", store.args[0])
         return content if isinstance(content, int) else store.args[0]
 
+    def place(self, store: Node) -> int:
+        """Return where an update stands in the text: at the store, or at the variable that was stored."""
+        made = (node for node in self.behind(store.index) if node.kind is Kind.STORE and node.name == store.name)
+        return next((node.index for node in made if node.origin.location is not None), store.index)
+
     def accumulates(self, store: Node) -> bool:
         """Whether an update mixes the old value of a buffer with a new one."""
         return any(node.kind is Kind.BUFFER and node.name == store.name for node in self.behind(self.content(store)))
@@ -102,6 +107,19 @@ class Running:
     def sources(self, reduction: Node) -> frozenset[int]:
         """Return the nodes that are the tensor whose statistic this is, in some layout or type."""
         return frozenset(reduced(self.graph, reduction.index).candidates)
+
+    def normalizes(self, store: Node, statistic: Node) -> bool:
+        """Whether a buffer is what its name says, or goes with a normalization of what its statistic is of."""
+        sources = self.sources(statistic)
+        if RUNNING.match(store.name) or any(
+            sources & self.sources(self.graph[s.reduction]) for site in self.sites for s in site.statistics
+        ):
+            return True
+        return any(
+            sources & self.held(tensor, mode) and store.name in self.buffers_alone(operand, mode)
+            for mode in (Mode.TRAIN, Mode.EVAL)
+            for _, tensor, operand in self.normalizing(mode)
+        )
 
     def held(self, index: int, mode: Mode) -> set[int]:
         """Return the nodes whose values a tensor still holds element by element."""

@@ -177,7 +177,7 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
 def _one_tensor(graph: FlowGraph, args: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
     """Return the tensor that all branches are, and the stops that only some of them put on it."""
     ends = [_aliases(graph, arg, {Role.SHAPE}) for arg in args]
-    common = set.intersection(*ends)
+    common = set.intersection(*ends) if ends else set()
     if not common:
         return None
     tensor = max(common)

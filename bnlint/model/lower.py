@@ -213,6 +213,7 @@ def reduction_attributes(node: fx.Node) -> dict[str, object]:
     shape = source.meta.get("shape") if isinstance(source, fx.Node) else None
     rank = len(shape) if shape is not None else None
     rest = list(node.args[1:])
+    spreads = name in {"var", "std"} or name in PAIRS
     correction = node.kwargs.get("correction")
     if correction is None and "unbiased" in node.kwargs:
         correction = int(bool(node.kwargs["unbiased"]))
@@ -221,7 +222,7 @@ def reduction_attributes(node: fx.Node) -> dict[str, object]:
     if name == "norm" and rest:
         rest.pop(0)
     dims = node.kwargs.get("dim", node.kwargs.get("axis", rest[0] if rest else None))
-    if name in {"var", "std"} and len(rest) > 1 and isinstance(rest[1], bool):
+    if spreads and len(rest) > 1 and isinstance(rest[1], bool):
         correction = int(bool(rest.pop(1)))
     keepdim = bool(node.kwargs.get("keepdim", rest[1] if len(rest) > 1 else False))
     if isinstance(dims, int):
@@ -231,7 +232,7 @@ def reduction_attributes(node: fx.Node) -> dict[str, object]:
     return {
         "dims": tuple(dims) if isinstance(dims, (list, tuple)) else None,
         "keepdim": keepdim,
-        "correction": 1 if correction is None and name in {"var", "std"} else correction,
+        "correction": 1 if correction is None and spreads else correction,
         "rank": rank,
     }
 

@@ -12,8 +12,8 @@ from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.flow.ops import RUNNING
 from bnlint.source.assign import Assigner
 from bnlint.source.calls import grad_switch
-from bnlint.source.evaluate import BINARY
 from bnlint.source.names import imported
+from bnlint.source.operators import BINARY
 from bnlint.source.values import (
     Branch,
     Condition,
@@ -102,11 +102,10 @@ class Interpreter(Assigner):
                 inner.grad_off = (*inner.grad_off, off) if off else inner.grad_off
             if isinstance(function.node, cst.Lambda):
                 return self.evaluate(inner, function.node.body)
-            returned: list[tuple[Value, Mode]] = []
-            self.frames, self.yielded = (*self.frames, returned), (*self.yielded, Items())
+            returned, generated = list[tuple[Value, Mode]](), Items()
+            self.frames, self.yielded = (*self.frames, returned), (*self.yielded, generated)
             self._suite(inner, function.node.body)
-            self.frames, generated = self.frames[:-1], self.yielded[-1]
-            self.yielded = self.yielded[:-1]
+            self.frames, self.yielded = self.frames[:-1], self.yielded[:-1]
             if generated.entries or generated.each is not None:
                 return generated
             return self.merge(returned) if returned else Literal(None)

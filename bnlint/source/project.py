@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from bnlint.source.modules import Module, modules
-from bnlint.source.outline import Outline, Unit, outline
+from bnlint.source.outline import CALLED, Outline, Unit, outline
 from bnlint.source.screen import Elsewhere, reach
 from bnlint.source.text import SourceText
 
 #: how many files a flow is followed into, one behind the other
 MAX_FILES = 3
+#: what needs more definitions of other files is a builder or a program, no helper of a layer
+MAX_DEFINITIONS = 25
 #: larger files are data
 MAX_BYTES = 1_000_000
 #: how many files are kept in memory; further ones are read again
@@ -40,10 +42,14 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A definition at the top level of a file of the project; the name is "" for the file itself."""
+    """A definition at the top level of a file of the project; the name is "" for the file itself.
+
+    Of a class, `method` is the one that is meant; "" for the class as a whole.
+    """
 
     file: Path
     name: str
+    method: str = ""
 
 
 class Project:
@@ -155,15 +161,15 @@ class Project:
         for name, bases in sketch.bases.items():
             own = {unit.name for unit in sketch.of(name)}
             heads = frozenset(part for base in bases for part in base.split("."))
-            for base in self._lineage(file, sketch, name, MAX_FILES, frozenset()):
+            for base in self._lineage(file, sketch, name, MAX_FILES):
                 lent = self.read(base.file) if base.file != file else None
                 for unit in lent.outline.of(base.name) if lent is not None else ():
                     if unit.name not in own:
                         own.add(unit.name)
-                        yield replace(unit, top=name, names=unit.names | heads)
+                        yield replace(unit, top=name, names=unit.names | heads | {unit.name})
 
     def _lineage(
-        self, file: Path, sketch: Outline, name: str, hops: int, seen: frozenset[Definition]
+        self, file: Path, sketch: Outline, name: str, hops: int, seen: frozenset[Definition] = frozenset()
     ) -> Iterator[Definition]:
         """Yield the bases of a class, and theirs, that stand in the project."""
         for base in sketch.bases.get(name, ()):
@@ -184,7 +190,15 @@ class Project:
         return next((found for path in paths if (found := self.find(file, path)) and found.name), None)
 
     def _used(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[Definition]:
-        """Yield the definitions of other files that a unit mentions."""
+        """Yield the definitions of other files that a unit mentions, classes by the methods that it may call."""
+        for found in self._mentioned(file, sketch, unit):
+            read = self.read(found.file)
+            yield found
+            for each in (found, *self._lineage(found.file, read.outline, found.name, 0)) if read is not None else ():
+                methods = {u.name for u in read.outline.of(each.name)} & {*unit.names, *CALLED} if read else ()
+                yield from (replace(each, method=method) for method in sorted(methods) if method != found.name)
+
+    def _mentioned(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[Definition]:
         for name in sorted(unit.names & sketch.imports.keys()):
             for path in sketch.imports[name]:
                 found = self.find(file, path)
@@ -214,10 +228,8 @@ class Project:
         read = self.read(definition.file)
         if read is None:
             return Elsewhere()
-        own = [definition.name]
-        for base in self._lineage(definition.file, read.outline, definition.name, 0, frozenset()):
-            own.append(base.name)
-        units = reach([unit for name in own for unit in read.outline.of(name)], read.outline)
+        methods = {definition.method or definition.name, ""}
+        units = reach([unit for unit in read.outline.of(definition.name) if unit.name in methods], read.outline)
         needed = {(definition.file, unit.top) for unit in units}
         statistic = any(unit.statistic for unit in units)
         # Numbers are made everywhere; here they count where a statistic is made one.
@@ -227,7 +239,7 @@ class Project:
             for further in (self._elsewhere(each, hops - 1) for each in used):
                 statistic, stop = statistic or further.statistic, stop or further.stop
                 needed |= further.needed
-        return Elsewhere(statistic, stop, frozenset(needed))
+        return Elsewhere(statistic, stop, frozenset(needed)) if len(needed) <= MAX_DEFINITIONS else Elsewhere()
 
     # -- one checked file
 
