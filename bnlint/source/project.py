@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ MAX_KEPT = 1_000
 #: how many facts about names are kept in memory
 MAX_REMEMBERED = 200_000
 #: how often a name may be handed on from file to file
-MAX_REEXPORTS = 8
+MAX_REEXPORTS = 300
 
 Result = TypeVar("Result")
 
@@ -111,15 +112,17 @@ class Project:
 
     def find(self, file: Path, dotted: str) -> Definition | None:
         """Find what a dotted path that a file imports leads to; names that are handed on are followed."""
-        return self._remembered(("find", file, dotted), lambda: self._find(file, dotted, ()))
+        return self._remembered(("find", file, dotted), lambda: self._find(file, dotted, set()))
 
-    def _find(self, file: Path, dotted: str, seen: tuple[tuple[Path, str], ...]) -> Definition | None:
+    def _find(self, file: Path, dotted: str, seen: set[tuple[Path, str]]) -> Definition | None:
+        """Search depth first; what was looked at once, by whatever way, leads nowhere the second time."""
         if (file, dotted) in seen or len(seen) > MAX_REEXPORTS:
             return None
+        seen.add((file, dotted))
         candidates = list(self._remembered(("modules", file, dotted), lambda: self._modules(file, dotted)))
         for module in candidates:
             if len(module.rest) == 1:
-                found = self._name(module.file, module.rest[0], (*seen, (file, dotted)))
+                found = self._name(module.file, module.rest[0], seen)
                 if found is not None:
                     return found
         whole = next((module for module in candidates if not module.rest), None)
@@ -128,10 +131,10 @@ class Project:
     def _modules(self, file: Path, dotted: str) -> list[Module]:
         return [each for each in modules(file, dotted, self._exists) if each.file != file or each.rest]
 
-    def _name(self, file: Path, name: str, seen: tuple[tuple[Path, str], ...]) -> Definition | None:
+    def _name(self, file: Path, name: str, seen: set[tuple[Path, str]]) -> Definition | None:
         """Find what a name at the top level of a file is, or is imported from."""
         read = self.read(file)
-        if read is None:
+        if read is None or name not in self._names(file):
             return None
         if read.outline.defines(name):
             return Definition(file, name)
@@ -145,10 +148,32 @@ class Project:
             exports = lent.outline.exports if lent is not None else ()
             if source is None or (exports is not None and name not in exports):
                 continue
-            found = self._name(source.file, name, (*seen, (file, f"{star}.{name}")))
+            if (source.file, name) in seen:
+                continue
+            seen.add((source.file, name))
+            found = self._name(source.file, name, seen)
             if found is not None:
                 return found
         return None
+
+    def _names(self, file: Path) -> frozenset[str]:
+        """Return the names that a file may hand out: its own, those it imports, and those of its star imports."""
+        return self._remembered(("names", file), lambda: self._handed_out(file))
+
+    def _handed_out(self, file: Path) -> frozenset[str]:
+        names, todo, seen = set[str](), [file], {file}
+        while todo:
+            current = todo.pop()
+            read = self.read(current)
+            if read is None:
+                continue
+            names |= read.outline.defining.keys() | read.outline.imports.keys()
+            for star in read.outline.stars:
+                for module in self._remembered(("modules", current, star), partial(self._modules, current, star)):
+                    if not module.rest and module.file not in seen:
+                        seen.add(module.file)
+                        todo.append(module.file)
+        return frozenset(names)
 
     # -- what code can reach
 
@@ -212,11 +237,7 @@ class Project:
                 yield from self._attributes(file, star, source.file, unit)
 
     def _attributes(self, file: Path, path: str, module: Path, unit: Unit) -> Iterator[Definition]:
-        read = self.read(module)
-        if read is None:
-            return
-        known = unit.names & (read.outline.defining.keys() | read.outline.imports.keys())
-        for name in sorted(unit.names if read.outline.stars else known):
+        for name in sorted(unit.names & self._names(module)):
             found = self.find(file, f"{path}.{name}" if not path.endswith(".") else f"{path}{name}")
             if found is not None and found.name:
                 yield found
