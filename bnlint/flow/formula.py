@@ -132,7 +132,7 @@ def _is_number(graph: FlowGraph, index: int) -> bool:
 
 def _cancelling(graph: FlowGraph, site: Site, statistic: Statistic) -> Iterator[Trait]:
     """Both terms of E[x²] - E[x]² are near mean², so little of float32 is left of their difference."""
-    if any(node.name in _COLLECTIVES for node in graph):
+    if any(node.name in _COLLECTIVES or (node.kind is Kind.STOP and node.name == "collective") for node in graph):
         return  # one round of communication for both terms is a reason
     for index in between(graph, statistic.reduction, statistic.use):
         node = graph[index]

@@ -22,7 +22,7 @@ from bnlint.source.intent import (
     said_to_be_meant,
     switched_by_name,
 )
-from bnlint.source.lower import NOWHERE, Parsed
+from bnlint.source.lower import Parsed
 from bnlint.source.text import SourceText
 from bnlint.source.updates import fix_of
 
@@ -35,11 +35,17 @@ class Reported:
     fact: Fact | Trait
     statistic: Statistic | None = None
 
+    @property
+    def doubt(self) -> int:
+        """How little is known for sure: reasons that the flow gives come first, guesses about data last."""
+        purpose = self.fact.purpose if isinstance(self.fact, Fact) else None
+        return 3 if purpose == RAW else severity(self.rule, self.fact).rank
 
-def reported(text: SourceText, sites: Sequence[Site], graph: FlowGraph) -> list[Reported]:
-    """List what rules report of a function."""
+
+def reported(text: SourceText, path: str, sites: Sequence[Site], graph: FlowGraph) -> list[Reported]:
+    """List what rules report of a function in the file of this text and path."""
     facts: list[tuple[Fact | Trait, Statistic | None]] = [
-        (_fact(text, graph, statistic), statistic)
+        (_fact(text, path, graph, statistic), statistic)
         for site in sites
         for statistic in site.statistics
         if statistic.stops and not never_trained(graph[statistic.use].origin.symbol or "")
@@ -65,19 +71,19 @@ def _is_of_arrays(text: SourceText, rule: Rule, fact: Fact | Trait) -> bool:
     return wanted or (rule.code in _ABOUT_TENSORS and "torch" not in text.text)
 
 
-def _fact(text: SourceText, graph: FlowGraph, statistic: Statistic) -> Fact:
+def _fact(text: SourceText, path: str, graph: FlowGraph, statistic: Statistic) -> Fact:
     stop = graph[statistic.stops[0]]
     before = stop.index < statistic.reduction
-    return Fact(statistic.name, statistic.gradient, stop.name, before, _purpose(text, graph, statistic))
+    return Fact(statistic.name, statistic.gradient, stop.name, before, _purpose(text, path, graph, statistic))
 
 
-def _purpose(text: SourceText, graph: FlowGraph, statistic: Statistic) -> Purpose | None:
+def _purpose(text: SourceText, path: str, graph: FlowGraph, statistic: Statistic) -> Purpose | None:
     """Return the reason that the flow gives, or a better one that names and comments give."""
     stop = graph[statistic.stops[0]]
     given, where = statistic.purpose, stop.origin.location
     if given is not None and given.severity is Severity.NOTE:
         return given
-    if where is not None and where != NOWHERE:
+    if where is not None and where.path == path:
         if said_to_be_meant(text, where):
             return COMMENTED
         if switched_by_name(text, where):
