@@ -18,7 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bnlint import __version__
 from bnlint.finding import Edit, Finding, Fix, Mark, Severity, SourceLocation
 from bnlint.source.checked import Checked
 
@@ -39,7 +38,6 @@ class Cache:
         self._folder = folder
         self._spelled = spelled
         self._started = time.time_ns()
-        self._here = str(Path.cwd())
         self._version = _version()
         self._states: dict[Path, str] = {}
 
@@ -80,8 +78,8 @@ class Cache:
         return self._folder / f"{_digest(str(path.absolute()).encode(errors='surrogateescape'))}.json"
 
     def _key(self, path: Path, source: bytes) -> str:
-        # Paths in findings are told as they were named, and from where.
-        named = "\0".join((self._version, self._here, str(path))).encode(errors="surrogateescape")
+        # Findings call their file as it was named.
+        named = "\0".join((self._version, str(path))).encode(errors="surrogateescape")
         return _digest(named + b"\0" + source)
 
     def _state(self, file: Path) -> str:
@@ -123,7 +121,7 @@ def _digest(content: bytes) -> str:
 
 
 def _version() -> str:
-    """Name this bnlint and this Python; in a checkout, bnlint changes without a new version."""
+    """Name this bnlint, by its files since a checkout changes without a new version, and this Python."""
     package = Path(__file__).parent
     states = []
     for folder, _, files in os.walk(package):
@@ -131,7 +129,7 @@ def _version() -> str:
             if name.endswith(".py"):
                 state = (Path(folder) / name).stat()
                 states.append(f"{name}:{state.st_size}:{state.st_mtime_ns}")
-    return f"{__version__} {sys.version} {_digest(chr(10).join(sorted(states)).encode())}"
+    return f"{sys.version} {_digest(chr(10).join(sorted(states)).encode())}"
 
 
 def _finding(entry: dict[str, Any]) -> Finding:

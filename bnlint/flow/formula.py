@@ -10,8 +10,8 @@ from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.layers import between, layer_sites
 from bnlint.flow.ops import CASTS, Role, role
 from bnlint.flow.purposes import Purpose
+from bnlint.flow.reading import exponent, squares, train_args
 from bnlint.flow.sites import Site, Statistic
-from bnlint.flow.statistics import exponent, squares, train_args
 from bnlint.flow.traits import Kind as TraitKind
 from bnlint.flow.traits import Trait
 
@@ -132,7 +132,7 @@ def _is_number(graph: FlowGraph, index: int) -> bool:
 
 def _cancelling(graph: FlowGraph, site: Site, statistic: Statistic) -> Iterator[Trait]:
     """Both terms of E[x²] - E[x]² are near mean², so little of float32 is left of their difference."""
-    if any(node.name in _COLLECTIVES for node in graph):
+    if any(node.name in _COLLECTIVES or (node.kind is Kind.STOP and node.name == "collective") for node in graph):
         return  # one round of communication for both terms is a reason
     for index in between(graph, statistic.reduction, statistic.use):
         node = graph[index]

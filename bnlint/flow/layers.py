@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from bnlint.flow.graph import FlowGraph, Kind, Node, Owner
 from bnlint.flow.ops import Role, role
+from bnlint.flow.reading import train_args
 from bnlint.flow.sites import Site
-from bnlint.flow.statistics import train_args
 
 #: the norms of torch, as base classes → the number of dimensions of their input, None where it varies
 BATCH_NORMS: dict[str, int | None] = {

@@ -31,7 +31,7 @@ _REDUCTIONS = {
     "logsumexp": "logsumexp",
     "var": "var",
     "std": "std",
-    "norm": "norm vector_norm linalg_vector_norm linalg_norm",
+    "norm": "norm vector_norm matrix_norm linalg_vector_norm linalg_norm linalg_matrix_norm",
 }
 _ARITHMETIC = {
     "add": "add __add__ __radd__ __iadd__",
@@ -81,7 +81,7 @@ POOLS: dict[str, str] = {
 }
 
 #: functions whose arguments decide which reduction they are
-SPELLED = frozenset({"einsum", "reduce"})
+SPELLED = frozenset({"einsum", "reduce", "index_add", "index_add_", "scatter_add", "scatter_add_"})
 
 #: functions that return two statistics → their canonical names, in order
 PAIRS: dict[str, tuple[str, str]] = {"var_mean": ("var", "mean"), "std_mean": ("std", "mean")}
@@ -122,6 +122,8 @@ STOPS: dict[str, str] = {
     "new_tensor": "tensor",
     "from_numpy": "numpy",
     "Variable": "tensor",
+    "FloatTensor": "tensor",
+    "DoubleTensor": "tensor",
 }
 
 #: context managers, decorators and calls that turn the recording of gradients off → the kind of stop
@@ -138,7 +140,8 @@ RUNNING = re.compile(r"(running|moving|ema)_")
 #: operations whose result never carries a gradient
 _NOT_DIFFERENTIABLE = (
     "argmax argmin argsort eq ne gt ge lt le isnan isinf isfinite size numel dim floor_divide zeros_like ones_like "
-    "full_like empty_like rand_like randn_like zeros ones full empty arange bool int long nonzero"
+    "full_like empty_like rand_like randn_like zeros ones full empty arange bool int long nonzero "
+    "rand randn randint randperm eye linspace logspace"
 )
 UNDIFFERENTIABLE = frozenset(_NOT_DIFFERENTIABLE.split())
 

@@ -38,8 +38,7 @@ def _keeping_graphs(running: Running) -> Iterator[Trait]:
         if not how.get("recorded") or how.get("local") or how.get("around") or not running.live[store.args[0]]:
             continue
         statistic = running.batch_statistic(store, live=True) if running.accumulates(store) else None
-        registered = running.graph.owner is None or store.name not in running.graph.owner.unregistered
-        if statistic is not None and (registered or running.normalizes(store, statistic)):
+        if statistic is not None and running.normalizes(store, statistic):
             yield Trait(
                 Kind.KEEPS_GRAPH,
                 store.name,

@@ -109,7 +109,7 @@ class Running:
         return frozenset(reduced(self.graph, reduction.index).candidates)
 
     def normalizes(self, store: Node, statistic: Node) -> bool:
-        """Whether a buffer is what its name says, or goes with a normalization of what its statistic is computed from."""
+        """Whether a buffer is what its name says, or goes with a normalization of what its statistic is of."""
         sources = self.sources(statistic)
         if RUNNING.match(store.name) or any(
             sources & self.sources(self.graph[s.reduction]) for site in self.sites for s in site.statistics

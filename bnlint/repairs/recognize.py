@@ -11,8 +11,8 @@ from torch.utils._pytree import tree_flatten
 from bnlint.errors import RepairError
 from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.ops import Role, role
+from bnlint.flow.reading import constant
 from bnlint.flow.sites import Site, Statistic
-from bnlint.flow.statistics import constant
 from bnlint.model.lower import floating
 from bnlint.model.probe import Measured
 from bnlint.model.shapes import Call

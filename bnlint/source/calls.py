@@ -7,10 +7,11 @@ from dataclasses import replace
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.ops import CASTS, GRAD_OFF, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import CASTS, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.source.classes import last_name
 from bnlint.source.collectives import Collectives, in_place
-from bnlint.source.record import PARTS, contents
+from bnlint.source.gradmode import grad_switch
+from bnlint.source.record import PARTS
 from bnlint.source.reductions import reduction_attributes
 from bnlint.source.spelled import Spelled
 from bnlint.source.values import (
@@ -35,7 +36,11 @@ _FACTS = frozenset(
     {"size", "dim", "numel", "nelement", "stride", "element_size", "register_hook", "get_device", "backward"}
 )
 _TENSOR_PACKAGES = ("torch.", "numpy.", "einops.")
-_SILENT_BUILTINS = frozenset({"isinstance", "len", "print", "hasattr", "type", "range", "id", "repr", "str", "super"})
+_SILENT_BUILTINS = frozenset(
+    {"isinstance", "len", "print", "hasattr", "getattr", "type", "range", "id", "repr", "str", "super"}
+)
+#: methods that sum values into places of a tensor of zeros
+_SCATTERING = frozenset({"index_add", "index_add_", "scatter_add", "scatter_add_"})
 
 
 class Caller(Collectives, Spelled):
@@ -79,9 +84,11 @@ class Caller(Collectives, Spelled):
                 method = cls.methods.get("forward") or cls.methods["__call__"]
                 result = self.invoke(state, Function(method, {}, cls, callee), args, kwargs)
                 lost = isinstance(result, (Opaque, Literal))
-                return self._unknown(state, [*args, *kwargs.values()], node) if lost else result
+                return self.opaque_call(state, [*args, *kwargs.values()], node) if lost else result
+            case Opaque() if last_name(node.func) in _SCATTERING and args and isinstance(args[-1], Tensor):
+                return self.add(state, "sum", [args[-1].node], self.locate(node))
             case _:
-                return self._unknown(state, [callee, *args, *kwargs.values()], node)
+                return self.opaque_call(state, [callee, *args, *kwargs.values()], node)
 
     def _super_method(self, state: State, func: cst.Attribute) -> Function | None:
         match func.value:
@@ -208,7 +215,7 @@ class Caller(Collectives, Spelled):
         if not tensors and not any(isinstance(v, Items) for v in args):
             return unknown(*args)
         if name in STOPS and path.startswith(_TENSOR_PACKAGES):
-            stopped = tensors[0] if tensors else self._unknown(state, args, node, "where")
+            stopped = tensors[0] if tensors else self.opaque_call(state, args, node, "where")
             where = self.locate(node)
             return self.stop(state, STOPS[name], stopped, where, where) if isinstance(stopped, Tensor) else Opaque("?")
         if path.startswith("numpy.") and not any(self.left_autograd(v) for v in tensors):
@@ -217,7 +224,7 @@ class Caller(Collectives, Spelled):
             return self.stop(state, "float", tensors[0], self.locate(node), self.locate(node))
         if path.startswith(_TENSOR_PACKAGES) and (tensors or args):
             return self._operation(state, name, args, kwargs, node)
-        return self._unknown(state, [*args, *kwargs.values()], node)
+        return self.opaque_call(state, [*args, *kwargs.values()], node)
 
     def left_autograd(self, tensor: Tensor) -> bool:
         """Whether a tensor is behind a stop."""
@@ -244,8 +251,6 @@ class Caller(Collectives, Spelled):
                     for position, part in enumerate(PAIRS[name])
                 }
             )
-        if name == "batch_norm":
-            return self._batch_norm(state, args, kwargs, node)
         if (result := self.spelled(state, name, args, kwargs, node)) is not None:
             return result
         plain = canonical(name)
@@ -261,7 +266,7 @@ class Caller(Collectives, Spelled):
         first = next((v for v in [*args, *kwargs.values()] if isinstance(v, (Tensor, Items))), None)
         index = self.operand(state, first) if first is not None else None
         if role(plain) is Role.OTHER or index is None:
-            result = self._unknown(state, [*args, *kwargs.values()], node, plain)
+            result = self.opaque_call(state, [*args, *kwargs.values()], node, plain)
             several = name in PARTS or (name in _SEVERAL and len(args) > 1)
             return Items(each=result) if several and isinstance(result, Tensor) else result
         attributes: dict[str, object] = {"over": _over(node, len(args) + len(kwargs))}
@@ -270,25 +275,6 @@ class Caller(Collectives, Spelled):
         elif name in CASTS:
             attributes["cast"] = name
         return self.add(state, plain, [index], location, attributes)
-
-    def _batch_norm(self, state: State, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
-        names = ["input", "running_mean", "running_var", "weight", "bias", "training"]
-        given = dict(zip(names, args, strict=False)) | kwargs
-        training = self.condition(given.get("training", Literal(False)))
-        operands = [self.operand(state, given[key]) for key in names[:3] if key in given]
-        if training.true & Mode.TRAIN or len(operands) < 3 or None in operands:
-            return self._unknown(state, [*args, *kwargs.values()], node)
-        return self.add(state, "batch_norm", [o for o in operands if o is not None], self.locate(node))
-
-    def _unknown(self, state: State, values: list[Value], node: cst.Call, name: str = "call") -> Value:
-        """A call whose inside is not seen: its result depends on every tensor that goes in."""
-        nodes: list[int] = []
-        for value in values:
-            parts = contents(value) if isinstance(value, Items) else [value]
-            nodes += [part.node for part in parts if isinstance(part, Tensor)]
-        if not nodes:
-            return unknown(*values)
-        return self.add(state, name, nodes, self.locate(node), {"callee": last_name(node.func)})
 
     def _construct(self, cls: Class, args: list[Value], kwargs: dict[str, Value]) -> Value:
         instance = Instance(cls)
@@ -302,19 +288,3 @@ def _over(node: cst.Call, given: int) -> str:
     own = node.args if given > len(node.args) else node.args[1:]
     code = cst.Module(body=[]).code_for_node
     return ", ".join(code(argument.with_changes(comma=cst.MaybeSentinel.DEFAULT)) for argument in own)
-
-
-def grad_switch(value: Value, call_args: list[Value]) -> str | None:
-    """Return the kind of stop when a context manager or decorator turns the recording of gradients off in training."""
-    if isinstance(value, Switch):
-        return value.kind
-    if not isinstance(value, Name):
-        return None
-    name = value.path.rsplit(".", 1)[-1]
-    if name not in GRAD_OFF or not value.path.startswith("torch."):
-        return None
-    if name == "set_grad_enabled" and call_args != [Literal(False)]:
-        return None
-    if name == "inference_mode" and call_args not in ([], [Literal(True)]):
-        return None
-    return GRAD_OFF[name]

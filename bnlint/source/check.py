@@ -82,7 +82,7 @@ def _inspected(text: SourceText, path: str, tree: ast.Module, project: Project |
         return Checked((_broken(path, error.message, error.raw_line, error.raw_column + 1),))
     view = View(project or Project(), file, sketch, screened.elsewhere)
     # To place nodes takes longer than to parse: that is done only for a file which holds a finding.
-    facts, lost = _followed(text, lower(unplaced(parsed), screened.wanted, view.unplaced))
+    facts, lost = _followed(text, path, lower(unplaced(parsed), screened.wanted, view.unplaced))
     if not facts:
         return Checked((), lost)
 
@@ -90,19 +90,21 @@ def _inspected(text: SourceText, path: str, tree: ast.Module, project: Project |
     def given_back(owner: str) -> frozenset[str]:
         return _given_back(lower(unplaced(parsed), None, view.unplaced), owner)
 
-    facts, lost = _followed(text, lower(parsed, screened.wanted, view.placed), given_back)
+    facts, lost = _followed(text, path, lower(parsed, screened.wanted, view.placed), given_back)
     found: dict[object, Finding] = {}
-    for graph, fact in facts:
+    # Seen from several functions, the one that knows a reason for it tells, and last the one that can only guess.
+    for graph, fact in sorted(facts, key=lambda each: each[1].doubt):
         finding = finding_of(text, parsed, graph, fact)
-        key = finding and (finding.code, finding.location, finding.statistic)
-        # Seen from several functions, the one that knows a reason for it tells.
-        if finding is not None and (key not in found or finding.severity.rank < found[key].severity.rank):
-            found[key] = finding
+        if finding is not None:
+            found.setdefault((finding.code, finding.location, finding.statistic), finding)
     return Checked(tuple(found.values()), lost)
 
 
 def _followed(
-    text: SourceText, functions: Iterable[Lowered], given_back: Callable[[str], frozenset[str]] | None = None
+    text: SourceText,
+    path: str,
+    functions: Iterable[Lowered],
+    given_back: Callable[[str], frozenset[str]] | None = None,
 ) -> tuple[list[tuple[FlowGraph, Reported]], tuple[str, ...]]:
     """Return what rules report of functions, and the functions whose flow was lost.
 
@@ -116,7 +118,7 @@ def _followed(
             continue
         given = given_back(function.symbol.rpartition(".")[0]) if given_back and function.graph.kept else ()
         sites = find_sites(function.graph, given)
-        facts += [(function.graph, fact) for fact in reported(text, sites, function.graph)]
+        facts += [(function.graph, fact) for fact in reported(text, path, sites, function.graph)]
         if facts and given_back is None:
             break
     return facts, tuple(lost)

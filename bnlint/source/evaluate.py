@@ -11,6 +11,7 @@ from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.flow.ops import STOPS, canonical
 from bnlint.source.indices import index_key, takes_all
+from bnlint.source.operators import BINARY, COMPARISONS
 from bnlint.source.record import Recorder
 from bnlint.source.values import (
     Class,
@@ -27,27 +28,6 @@ from bnlint.source.values import (
     unknown,
 )
 
-BINARY: dict[type[cst.BaseBinaryOp] | type[cst.BaseAugOp], str] = {
-    cst.Add: "add",
-    cst.Subtract: "sub",
-    cst.Multiply: "mul",
-    cst.Divide: "div",
-    cst.Power: "pow",
-    cst.MatrixMultiply: "matmul",
-    cst.AddAssign: "add",
-    cst.SubtractAssign: "sub",
-    cst.MultiplyAssign: "mul",
-    cst.DivideAssign: "div",
-    cst.PowerAssign: "pow",
-}
-_COMPARISONS: dict[type[cst.BaseCompOp], str] = {
-    cst.Equal: "eq",
-    cst.NotEqual: "ne",
-    cst.LessThan: "lt",
-    cst.LessThanEqual: "le",
-    cst.GreaterThan: "gt",
-    cst.GreaterThanEqual: "ge",
-}
 #: the fields of what `max`, `min` and `median` return
 _PLACES = {"values": 0, "indices": 1}
 _LAYOUTS = frozenset({"T", "mT", "H", "mH", "real"})
@@ -240,7 +220,7 @@ class Evaluator(Recorder, ABC):
         left = self.evaluate(state, node.left)
         for part in node.comparisons:
             right = self.evaluate(state, part.comparator)
-            name = _COMPARISONS.get(type(part.operator))
+            name = COMPARISONS.get(type(part.operator))
             if name and len(node.comparisons) == 1 and any(isinstance(v, Tensor) for v in (left, right)):
                 return self.arithmetic(state, name, left, right, node)
         return Condition()

@@ -11,9 +11,11 @@ import libcst as cst
 from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.flow.ops import RUNNING
 from bnlint.source.assign import Assigner
-from bnlint.source.calls import grad_switch
-from bnlint.source.evaluate import BINARY
+from bnlint.source.gradmode import grad_switch
 from bnlint.source.names import imported
+from bnlint.source.once import runs_once
+from bnlint.source.operators import BINARY
+from bnlint.source.parameters import code, is_static, parameters
 from bnlint.source.record import FlowLost
 from bnlint.source.values import (
     Branch,
@@ -51,11 +53,12 @@ class Interpreter(Assigner):
     def run(self, function: Function) -> None:
         """Run an entry point: its parameters are inputs, what it returns is the output."""
         state = State({})
-        parameters = _parameters(function.node)
-        args: list[Value] = []
-        for parameter in parameters[1 if function.bound else 0 :]:
-            args.append(self._input(state, parameter))
+        own = parameters(function.node)[1 if function.bound else 0 :]
+        args = [self._input(state, parameter) for parameter in own]
         result = self.invoke(state, function, args, {})
+        if isinstance(result, Function) and result.node is not function.node:  # made here, to be called later
+            made = [self._input(state, parameter) for parameter in parameters(result.node)[1 if result.bound else 0 :]]
+            result = self.invoke(state, result, made, {})
         for value in self._tensors(result, 0):
             self.graph.add(Kind.OUTPUT, "output", [value.node])
         if function.bound is not None:
@@ -66,7 +69,7 @@ class Interpreter(Assigner):
         name = parameter.name.value
         if name in _TRAINING_NAMES:
             return Condition(Mode.TRAIN, Mode.EVAL)
-        if parameter.annotation is not None and _ARRAYS.search(_code(parameter.annotation.annotation)):
+        if parameter.annotation is not None and _ARRAYS.search(code(parameter.annotation.annotation)):
             return Opaque(name)
         if parameter.default is not None and not isinstance(parameter.default, cst.Name):
             return Opaque(name)
@@ -95,7 +98,7 @@ class Interpreter(Assigner):
         if self.calls > MAX_CALLS:
             raise FlowLost
         variables = dict(function.closure)
-        if function.bound is not None and not _is_static(function.node):
+        if function.bound is not None and not is_static(function.node):
             args = [function.bound, *args]
         caller = self.scope
         self.enter(caller.homes.get(function.node, caller))
@@ -109,14 +112,13 @@ class Interpreter(Assigner):
                 inner.grad_off = (*inner.grad_off, off) if off else inner.grad_off
             if isinstance(function.node, cst.Lambda):
                 return self.evaluate(inner, function.node.body)
-            returned: list[tuple[Value, Mode]] = []
-            self.frames, self.yielded = (*self.frames, returned), (*self.yielded, Items())
+            returned, generated = list[tuple[Value, Mode]](), Items()
+            self.frames, self.yielded = (*self.frames, returned), (*self.yielded, generated)
             self._suite(inner, function.node.body)
-            self.frames, generated = self.frames[:-1], self.yielded[-1]
-            self.yielded = self.yielded[:-1]
+            self.frames, self.yielded = self.frames[:-1], self.yielded[:-1]
             if generated.entries or generated.each is not None:
                 return generated
-            return self.merge(returned) if returned else Literal(None)
+            return self.merge(returned, switch=True) if returned else Literal(None)
         finally:
             self.active = self.active[:-1]
             self.enter(caller)
@@ -145,12 +147,12 @@ class Interpreter(Assigner):
         rest = args[len(positional) :]
         if isinstance(node.params.star_arg, cst.Param):
             variables[node.params.star_arg.name.value] = Items(dict(enumerate(rest)))
-        names = {parameter.name.value for parameter in _parameters(node)}
+        names = {parameter.name.value for parameter in parameters(node)}
         variables |= {name: value for name, value in kwargs.items() if name in names}
         if node.params.star_kwarg is not None:
             extra: dict[object, Value] = {name: value for name, value in kwargs.items() if name not in names}
             variables[node.params.star_kwarg.name.value] = Items(extra)
-        for parameter in _parameters(node):
+        for parameter in parameters(node):
             if parameter.name.value not in variables:
                 default = parameter.default
                 value = self.evaluate(State({}), default) if default is not None else Opaque(parameter.name.value)
@@ -228,6 +230,8 @@ class Interpreter(Assigner):
 
     def _if(self, state: State, node: cst.If) -> None:
         condition = self.condition(self.evaluate(state, node.test))
+        if runs_once(node):
+            condition = Condition(Mode(0), condition.false)  # the steps that train come after it
         branches: list[Branch] = []
         if condition.true & state.mode:
             branches.append(state.fork(condition.true))
@@ -294,16 +298,3 @@ class Interpreter(Assigner):
                 self.store(state, buffer, new, self.locate(node.value), content, around=self.left_autograd(old))
             return
         self.assign(state, node.target, self.arithmetic(state, name, old, new, node), node.value)
-
-
-def _parameters(node: cst.FunctionDef | cst.Lambda) -> list[cst.Param]:
-    return [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
-
-
-def _code(node: cst.CSTNode) -> str:
-    return cst.Module(body=[]).code_for_node(node)
-
-
-def _is_static(node: cst.FunctionDef | cst.Lambda) -> bool:
-    decorators = () if isinstance(node, cst.Lambda) else node.decorators
-    return any(isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in decorators)

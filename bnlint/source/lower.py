@@ -12,8 +12,8 @@ from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
-from bnlint.source.calls import grad_switch
 from bnlint.source.classes import NATIVE_BUFFERS
+from bnlint.source.gradmode import grad_switch
 from bnlint.source.interpret import Interpreter
 from bnlint.source.record import FlowLost
 from bnlint.source.scope import scope_of

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,8 @@ MAX_BYTES = 1_000_000
 MAX_KEPT = 1_000
 #: how many facts about names are kept in memory
 MAX_REMEMBERED = 200_000
+#: how often a name may be handed on from file to file
+MAX_REEXPORTS = 300
 
 Result = TypeVar("Result")
 
@@ -112,33 +115,27 @@ class Project:
         return self._remembered(("find", file, dotted), lambda: self._find(file, dotted, set()))
 
     def _find(self, file: Path, dotted: str, seen: set[tuple[Path, str]]) -> Definition | None:
-        """Find it without looking twice at what is in `seen`: packages import each other in circles."""
-        if (file, dotted) in seen:
+        """Search depth first; what was looked at once, by whatever way, leads nowhere the second time."""
+        if (file, dotted) in seen or len(seen) > MAX_REEXPORTS:
             return None
         seen.add((file, dotted))
-        for module in self._modules(file, dotted):
+        candidates = list(self._remembered(("modules", file, dotted), lambda: self._modules(file, dotted)))
+        for module in candidates:
             if len(module.rest) == 1:
                 found = self._name(module.file, module.rest[0], seen)
                 if found is not None:
                     return found
-        whole = self._module(file, dotted)
-        return None if whole is None else Definition(whole, "")
+        whole = next((module for module in candidates if not module.rest), None)
+        return None if whole is None else Definition(whole.file, "")
 
     def _modules(self, file: Path, dotted: str) -> list[Module]:
-        return self._remembered(
-            ("modules", file, dotted),
-            lambda: [each for each in modules(file, dotted, self._exists) if each.file != file or each.rest],
-        )
-
-    def _module(self, file: Path, dotted: str) -> Path | None:
-        return next((module.file for module in self._modules(file, dotted) if not module.rest), None)
+        return [each for each in modules(file, dotted, self._exists) if each.file != file or each.rest]
 
     def _name(self, file: Path, name: str, seen: set[tuple[Path, str]]) -> Definition | None:
         """Find what a name at the top level of a file is, or is imported from."""
         read = self.read(file)
-        if read is None or (file, f"*{name}") in seen:
+        if read is None or name not in self._names(file):
             return None
-        seen.add((file, f"*{name}"))
         if read.outline.defines(name):
             return Definition(file, name)
         for path in read.outline.imports.get(name, ()):
@@ -146,27 +143,36 @@ class Project:
             if found is not None:
                 return found
         for star in reversed(read.outline.stars if not name.startswith("_") else ()):
-            source = self._module(file, star)
-            lent = self.read(source) if source is not None else None
-            exports = frozenset[str]() if lent is None else lent.outline.exports
+            source = self._find(file, star, seen)
+            lent = self.read(source.file) if source is not None else None
+            exports = lent.outline.exports if lent is not None else ()
             if source is None or (exports is not None and name not in exports):
                 continue
-            found = self._name(source, name, seen)
+            if (source.file, name) in seen:
+                continue
+            seen.add((source.file, name))
+            found = self._name(source.file, name, seen)
             if found is not None:
                 return found
         return None
 
-    def _offered(self, file: Path) -> frozenset[str]:
-        """Return the names that a file may hand on: its own, and those that its star imports bring."""
-        found, names, todo = {file}, set[str](), [file]
+    def _names(self, file: Path) -> frozenset[str]:
+        """Return the names that a file may hand out: its own, those it imports, and those of its star imports."""
+        return self._remembered(("names", file), lambda: self._handed_out(file))
+
+    def _handed_out(self, file: Path) -> frozenset[str]:
+        names, todo, seen = set[str](), [file], {file}
         while todo:
-            here = todo.pop()
-            read = self.read(here)
-            if read is not None:
-                names |= read.outline.defining.keys() | read.outline.imports.keys()
-                further = {self._module(here, star) for star in read.outline.stars} - {None} - found
-                todo += [each for each in further if each is not None]
-                found |= set(todo)
+            current = todo.pop()
+            read = self.read(current)
+            if read is None:
+                continue
+            names |= read.outline.defining.keys() | read.outline.imports.keys()
+            for star in read.outline.stars:
+                for module in self._remembered(("modules", current, star), partial(self._modules, current, star)):
+                    if not module.rest and module.file not in seen:
+                        seen.add(module.file)
+                        todo.append(module.file)
         return frozenset(names)
 
     # -- what code can reach
@@ -231,8 +237,7 @@ class Project:
                 yield from self._attributes(file, star, source.file, unit)
 
     def _attributes(self, file: Path, path: str, module: Path, unit: Unit) -> Iterator[Definition]:
-        offered = self._remembered(("offered", module), lambda: self._offered(module))
-        for name in sorted(unit.names & offered):
+        for name in sorted(unit.names & self._names(module)):
             found = self.find(file, f"{path}.{name}" if not path.endswith(".") else f"{path}{name}")
             if found is not None and found.name:
                 yield found

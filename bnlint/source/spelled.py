@@ -7,14 +7,23 @@ from collections.abc import Mapping, Sequence
 
 import libcst as cst
 
+from bnlint.flow.graph import Mode
 from bnlint.flow.ops import EXTREMES, JOINING, POOLS, canonical
+from bnlint.source.classes import last_name
 from bnlint.source.containers import Containers
 from bnlint.source.record import Joined, contents
-from bnlint.source.values import Items, Literal, State, Tensor, Value
+from bnlint.source.values import Items, Literal, Opaque, State, Tensor, Value, unknown
 
 #: a kernel as large as the rest of the tensor: `x.shape[2:]`, `x.size()[-2:]`, `(x.size(2), x.size(3))`
 _WHOLE = re.compile(r".+\.(shape|size\(\))\[-?\d:\]|\(?(\w+\.size\(-?\d\)(, )?)+\)?")
 _EINSUM = re.compile(r"\s*([a-zA-Z, ]+)->\s*([a-zA-Z ]*)$")
+
+#: layers without parameters, by the names that they usually have
+_PLAIN_LAYERS = re.compile(
+    r"_*(re?lu|gelu|silu|act|activation|nonlin\w*|drop\w*|pool\w*|avg_?pool|max_?pool|softmax|sigmoid|tanh|flatten|up\w*|pad\w*|"
+    r"identity|\w*loss|criterion|quant\w*|\w*norm\w*|transform\w*|aug\w*|metric\w*|resize|crop|sampler?)_?\d*$",
+    re.IGNORECASE,
+)
 
 
 class Spelled(Containers):
@@ -39,6 +48,8 @@ class Spelled(Containers):
             return self._unstacked(state, name, tensor, [*args, *kwargs.values()])
         if tensor is None:
             return None
+        if name == "batch_norm":
+            return self._batch_norm(state, args, kwargs, node)
         if name == "einsum":
             return self._einsum(state, text, [v.node for v in args[1:] if isinstance(v, Tensor)], node)
         if name in {"rearrange", "reduce", "repeat"} and "->" in text:
@@ -94,3 +105,25 @@ class Spelled(Containers):
         if name == "chunk" and Literal(len(joined.parts)) not in given:
             return None
         return Items({i: Tensor(self.stopped(part, stops)) for i, part in enumerate(joined.parts)})
+
+    def _batch_norm(self, state: State, args: Sequence[Value], kwargs: Mapping[str, Value], node: cst.Call) -> Value:
+        names = ["input", "running_mean", "running_var", "weight", "bias", "training"]
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        training = self.condition(given.get("training", Literal(False)))
+        operands = [self.operand(state, given[key]) for key in names[:3] if key in given]
+        if training.true & Mode.TRAIN or len(operands) < 3 or None in operands:
+            return self.opaque_call(state, [*args, *kwargs.values()], node)
+        return self.add(state, "batch_norm", [o for o in operands if o is not None], self.locate(node))
+
+    def opaque_call(self, state: State, values: Sequence[Value], node: cst.Call, name: str = "call") -> Value:
+        """A call whose inside is not seen: its result depends on every tensor that goes in."""
+        nodes: list[int] = []
+        for value in values:
+            parts = contents(value) if isinstance(value, Items) else [value]
+            nodes += [part.node for part in parts if isinstance(part, Tensor)]
+        if not nodes:
+            return unknown(*values)
+        callee = last_name(node.func)
+        # A layer of the object that was called: what comes out of it carries the gradient of its parameters.
+        layer = isinstance(values[0], Opaque) and values[0].text == f"self.{callee}" and not _PLAIN_LAYERS.match(callee)
+        return self.add(state, name, nodes, self.locate(node), {"callee": callee, "layer": layer})

@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bnlint.catalog import BY_CODE
 from bnlint.finding import Edit, Finding, Fix, SourceLocation
+from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, STOPS
+from bnlint.source.outline import CONVERSIONS, STATISTICS
 from bnlint.source.suppress import Comments, Suppression, read_comments
 from bnlint.source.text import LINE_ENDS
 
 RULE = "BN002"
-_STATISTICS = r"mean|var|var_mean|std|std_mean|norm|sum|average|reduce"
-#: the words without which a rule reports nothing; of other rules only statements that compute nothing are known
+
+
+def _words(words: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"\b({'|'.join(map(re.escape, sorted(words)))})\b")
+
+
+_DETACHING = [word for word, kind in STOPS.items() if kind in {"detach", "data"}]
+#: the words without which a rule reports nothing in a statement; of other rules all that computes may be reported
 _CAUSES = {
     "BN001": re.compile("(?!)"),
-    "BN101": re.compile(r"\b(detach\w*|data)\b"),
-    "BN102": re.compile(rf"\b(no_grad|inference_mode|set_grad_enabled|{_STATISTICS})\b"),
-    "BN103": re.compile(r"\b(detach\w*|data)\b"),
-    "BN104": re.compile(r"\b(item|float|int|tolist|numpy|tensor|as_tensor|asarray|array)\b"),
+    "BN101": _words(_DETACHING),
+    "BN102": _words({*GRAD_OFF, *STATISTICS}),
+    "BN103": _words(_DETACHING),
+    "BN104": _words({*(STOPS.keys() - {*_DETACHING}), *CONVERSIONS, "asarray", "array", "as_tensor"}),
+    "BN105": _words(COLLECTIVES),
 }
-_COMPUTES = re.compile(r"[(\[*/+@%-]")
+_COMPUTES = re.compile(r"[(\[*/+@%=-]")
 _NAMED = re.compile(r"bnlint\s*:|noqa\s*:[^\r\n]*\bBN\d", re.IGNORECASE)
 
 

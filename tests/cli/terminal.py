@@ -13,7 +13,7 @@ from bnlint.cli import main
 
 BAD = "def f(x):\n    return x - x.mean().detach()\n"
 FIXED = "def f(x):\n    return x - x.mean()\n"
-UNFIXABLE = "import torch\n\n\ndef f(x):\n    mean = [x.mean().item()]\n    return x - mean[0]\n"
+UNFIXABLE = "import torch\n\n\ndef norm(x):\n    m = {0: x.mean().item()}\n    return x - m[0]\n"
 UNUSED = "x = 1  # bnlint: ignore[BN101] gone\n"
 
 

@@ -30,7 +30,7 @@ def test_the_file_holds_no_line_numbers(known: Cli) -> None:
     document = json.loads(known.read("known.json"))
     assert document["findings"] == [
         {"path": "src/a.py", "code": "BN101", "symbol": "f", "module": "", "text": "x.mean()->.detach()", "count": 1},
-        {"path": "src/b.py", "code": "BN104", "symbol": "f", "module": "", "text": "x.mean()->.item()", "count": 1},
+        {"path": "src/b.py", "code": "BN104", "symbol": "norm", "module": "", "text": "x.mean()->.item()", "count": 1},
     ]
 
 

@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from terminal import BAD, FIXED, UNFIXABLE, UNUSED, Cli
 
 from bnlint import cache
+from bnlint.cache import Cache
 from bnlint.source import check as static
+from bnlint.source.checked import Checked
 
 ROOT = Path(__file__).parents[2]
 HELPER = "def center(x):\n    return x.mean().detach()\n"
@@ -128,8 +131,23 @@ def test_names_are_those_of_this_run(warm: Cli, monkeypatch: pytest.MonkeyPatch)
     ]
 
 
+def test_an_entry_holds_as_long_as_what_it_rests_on_is_the_same_and_has_the_same_name(tmp_path: Path) -> None:
+    file, rest = tmp_path / "a.py", tmp_path / "rest"
+
+    def opened(spelled: Callable[[Path], str] = str) -> Cache:
+        return Cache(tmp_path / "kept", spelled)
+
+    opened().store(file, b"x", Checked((), ("f",)), [rest])
+    assert opened().load(file, b"x") == Checked((), ("f",))
+    assert opened().load(file, b"y") is None
+    assert opened().load(tmp_path / "b.py", b"x") is None
+    assert opened(lambda path: path.name).load(file, b"x") is None
+    rest.mkdir()
+    assert opened().load(file, b"x") is None
+
+
 def test_another_bnlint_knows_nothing(warm: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "__version__", "0.0.0")
+    monkeypatch.setattr(cache, "_version", lambda: "another")
     assert len(checked_again(warm, monkeypatch)) == 7
 
 

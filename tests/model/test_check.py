@@ -82,9 +82,16 @@ def test_findings_point_at_the_line_of_the_stop(kind):
     assert all({m.role for m in f.marks} >= {"statistic", "stop", "use"} for f in findings)
 
 
-@pytest.mark.parametrize("kind", LIVE)
+@pytest.mark.parametrize("kind", [kind for kind in LIVE if kind != "all_reduce"])
 def test_live_norms_are_silent(kind):
     assert check_model(net(kind), batch()) == []
+
+
+def test_a_collective_in_place_is_reported_by_structure_where_one_process_measures_nothing():
+    findings = check_model(net("all_reduce"), batch())
+
+    assert [(f.code, f.statistic, f.measurement) for f in findings] == [("BN105", "mean", None), ("BN105", "var", None)]
+    assert all("cannot be measured in one process" in f.message for f in findings)
 
 
 @pytest.mark.parametrize("kind", ["detach", "no_grad", "copy_data"])

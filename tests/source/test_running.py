@@ -69,8 +69,9 @@ SHAPES = {
 
         def forward(self, query):
             energy = self.project(query)
-            weights = energy / energy.sum(1, keepdim=True)
+            weights = energy / energy.norm(dim=1, keepdim=True)
             self.seen += weights
+            self.last = weights.detach()
             return weights
 """),
     "history outside a layer": module("""
@@ -83,6 +84,17 @@ SHAPES = {
         def forward(self, x):
             self.history = torch.cat([self.history, self.project(x).mean(0, keepdim=True)])
             return self.history
+"""),
+    "spectra gathered over the pieces of one recording": module("""
+    class Beamformer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+            self.register_buffer("spectrum", torch.zeros(3))
+
+        def forward(self, x):
+            self.spectrum = self.spectrum + (x * self.weight).mean(0)
+            return x * self.weight * self.spectrum
 """),
     "observations": module("""
     class RunningMeanStd(nn.Module):
