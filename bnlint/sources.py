@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bnlint.errors import InputError
 from bnlint.finding import Finding
 from bnlint.reader import Reader
 from bnlint.settings import Settings
@@ -26,10 +27,11 @@ NAMELESS = "-"
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The Python source of a run: files, or the one text on stdin."""
+    """The Python source of a run: files, or the one text on stdin; and the folders that could not be looked into."""
 
     files: Sequence[Path]
     text: bytes | None = None
+    unreadable: tuple[InputError, ...] = ()
 
     @property
     def reader(self) -> Reader:
@@ -52,8 +54,15 @@ def find(targets: Targets, settings: Settings) -> Sources:
         left_out = force and is_excluded(path, settings.excludes)
         return Sources([] if left_out else [path], content)
     gitignore = settings.base.respect_gitignore
-    files = discover(targets.sources, exclude=settings.excludes, respect_gitignore=gitignore, force_exclude=force)
-    return Sources(files)
+    unreadable: list[InputError] = []
+    files = discover(
+        targets.sources,
+        exclude=settings.excludes,
+        respect_gitignore=gitignore,
+        force_exclude=force,
+        unreadable=unreadable.append,
+    )
+    return Sources(files, unreadable=tuple(unreadable))
 
 
 def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
@@ -71,7 +80,8 @@ def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
         each = [(path, inspect_source(sources.text, str(path), project)) for path in sources.files]
         found = tuple(finding for _, of_file in each for finding in of_file.findings)
         checked = CheckedFiles(found, tuple((path, name) for path, of_file in each for name in of_file.lost), ())
-    return replace(checked, findings=tuple(f for f in checked.findings if settings.wanted(f)))
+    findings = tuple(f for f in checked.findings if settings.wanted(f))
+    return replace(checked, findings=findings, unreadable=(*sources.unreadable, *checked.unreadable))
 
 
 def fix(sources: Sources, settings: Settings, *, write: bool) -> list[FixedFile]:

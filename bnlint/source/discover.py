@@ -26,6 +26,7 @@ def discover(
     exclude: Callable[[Path], Sequence[Patterns]] = lambda _: (),
     respect_gitignore: bool = True,
     force_exclude: bool = False,
+    unreadable: Callable[[InputError], None] | None = None,
 ) -> list[Path]:
     """Find the Python files below the given paths.
 
@@ -37,6 +38,7 @@ def discover(
         exclude: Gives for an absolute folder the patterns to leave out that hold in it.
         respect_gitignore: Whether .gitignore files count, those of enclosing folders up to the repository included.
         force_exclude: Whether to leave out even what is named, if it is excluded.
+        unreadable: Called with each folder below the named ones that cannot be read; without, that is an error.
 
     Returns:
         Each file once, in the order of the paths and sorted within a folder.
@@ -49,7 +51,7 @@ def discover(
         is_folder = _is_folder(path)
         if force_exclude and is_excluded(path, exclude):
             continue
-        for file in sorted(_walk(path, exclude, respect_gitignore)) if is_folder else [_named_file(path)]:
+        for file in sorted(_walk(path, exclude, respect_gitignore, unreadable)) if is_folder else [_named_file(path)]:
             found.setdefault(file.resolve(), file)
     return list(found.values())
 
@@ -96,7 +98,12 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where=str(path))
 
 
-def _walk(start: Path, exclude: Callable[[Path], Sequence[Patterns]], respect_gitignore: bool) -> Iterator[Path]:
+def _walk(
+    start: Path,
+    exclude: Callable[[Path], Sequence[Patterns]],
+    respect_gitignore: bool,
+    unreadable: Callable[[InputError], None] | None,
+) -> Iterator[Path]:
     root = start.resolve()
     outer = _enclosing_gitignores(root) if respect_gitignore else ()
     # Patterns that ignore the named folder itself have been overruled by naming it.
@@ -107,7 +114,7 @@ def _walk(start: Path, exclude: Callable[[Path], Sequence[Patterns]], respect_gi
         folder, outer = stack.pop()
         ignores = (*_gitignore(folder), *outer) if respect_gitignore else ()
         excluded = [each for each in exclude(folder) if each not in overruled]
-        for entry in _entries(folder):
+        for entry in _entries(folder, unreadable if folder != root else None):
             is_folder = entry.is_dir(follow_symlinks=False)
             unwanted = entry.name in DEFAULT_EXCLUDE if is_folder else not entry.name.endswith(SUFFIXES)
             if unwanted or ignored(entry.path + os.sep * is_folder, (*excluded, *ignores)):
@@ -118,12 +125,15 @@ def _walk(start: Path, exclude: Callable[[Path], Sequence[Patterns]], respect_gi
                 yield start / file.relative_to(root)
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path, unreadable: Callable[[InputError], None] | None) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        if unreadable is None:
+            raise _unreadable(folder, error) from error
+        unreadable(_unreadable(folder, error))
+        return []
 
 
 def _enclosing_gitignores(folder: Path) -> tuple[Patterns, ...]:

@@ -108,12 +108,12 @@ def _checked(path: Path, source: bytes, project: Project, cache: Cache | None) -
 def _distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Finding]:
     """Return each finding once, in the order of the files it is in: files that share a helper find the same stop in it.
 
-    Of several the one with a fix stays, which comes from the file of the stop itself.
+    Of several the one that knows a reason for it stays, then the one with a fix, from the file of the stop itself.
     """
     kept: dict[object, Finding] = {}
     for finding in findings:
         key = (finding.code, finding.location, finding.statistic) if finding.location is not None else id(finding)
-        if key not in kept or (kept[key].fix is None and finding.fix is not None):
+        if key not in kept or _rank(finding) < _rank(kept[key]):
             kept[key] = finding
     order = {str(path): position for position, path in enumerate(paths)}
 
@@ -122,6 +122,10 @@ def _distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Findin
         return (order.get(where.path, len(order)), where.line, where.column) if where is not None else (0, 0, 0)
 
     return sorted(kept.values(), key=place)
+
+
+def _rank(finding: Finding) -> tuple[int, bool]:
+    return finding.severity.rank, finding.fix is None
 
 
 def fix_files(

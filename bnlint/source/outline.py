@@ -16,6 +16,8 @@ STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF) | COLLECTIVES
 CONVERSIONS = frozenset({"float", "int", "bool"})
 #: what calling an object of a class runs; a constructor is not followed
 CALLED = ("__call__", "forward")
+#: longer tables at the top level of a module are data
+MAX_TABLE = 50
 _LAYER_BASES = re.compile(r"Norm([123]d|Base)?$")
 #: how a variance or its root looks
 _SPREADS = frozenset({"var", "std", "sqrt", "rsqrt", "pow", *PAIRS})
@@ -65,7 +67,7 @@ class Outline:
         imports: Name → the dotted paths that imports bind to it (`.stats.center`; of `import a.b`, both `a` and `a.b`).
         stars: The dotted paths of `from … import *`.
         exports: `__all__`, None where the file does not spell it out.
-        spans: The definitions at the top level: name, first and last line.
+        spans: The definitions at the top level: name, first and last line; the name of data is "".
         bases: Class at the top level → its bases as dotted names.
     """
 
@@ -271,7 +273,21 @@ def _exports(tree: ast.Module) -> frozenset[str] | None:
 
 
 def _spans(tree: ast.Module) -> Iterator[tuple[str, int, int]]:
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            yield node.name, first, node.end_lineno or first
+    ends = {0: -1} | {place: node.end_lineno or node.lineno for place, node in enumerate(tree.body, 1)}
+    for place, node in enumerate(tree.body, 1):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                yield name, first, ends[place]
+            case ast.Assign(value=value) | ast.AnnAssign(value=value) if _is_data(value):
+                after = tree.body[place].lineno if place < len(tree.body) else ends[place] + 1
+                if ends[place - 1] < node.lineno and ends[place] < after:  # no other statement on the same lines
+                    yield "", node.lineno, ends[place]
+            case _:
+                continue
+
+
+def _is_data(value: ast.expr | None) -> bool:
+    """Whether a value is a container that the flow never looks into."""
+    elements = len(value.keys) if isinstance(value, ast.Dict) else 0
+    return isinstance(value, ast.List | ast.Set | ast.Tuple) or elements > MAX_TABLE

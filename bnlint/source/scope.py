@@ -12,11 +12,9 @@ from bnlint.flow.graph import FlowGraph
 from bnlint.source.classes import describe
 from bnlint.source.interpret import Interpreter
 from bnlint.source.names import module_names, starred
+from bnlint.source.outline import MAX_TABLE
 from bnlint.source.record import FlowLost
 from bnlint.source.values import Function, Scope, State, Value
-
-#: longer tables at the top level of a module are data
-MAX_TABLE = 50
 
 
 class _Names(Mapping[str, Value]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,6 +169,25 @@ def test_a_file_that_cannot_be_read_exits_2_and_the_others_are_checked(
     assert result.code == 2
     assert "a.py:2:24" in result.out
     assert "error: locked.py: cannot be read: Permission denied" in result.err
+
+
+def test_a_folder_that_cannot_be_read_exits_2_and_the_others_are_checked(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def refuse(path: Path) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    cli.write("a.py", BAD)
+    cli.write("locked/b.py", BAD)
+    result = cli("check")
+    assert (result.code, "a.py:2:24" in result.out, "b.py" in result.out) == (2, True, False)
+    assert "locked: cannot be read: Permission denied" in result.err
+    assert cli("check", "locked").code == 2
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ import ast
 import importlib.util
 from pathlib import Path
 
+import hypothesmith
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shapes import MEANT, RIGHT, STOPPED
 
 from bnlint.source.check import check_source, fix_source
+from bnlint.source.project import Project
 
 FEW = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
@@ -132,6 +134,14 @@ def test_any_program(source: str) -> None:
     fixed = fix_source(source.encode(), "a.py", lambda _: True)
     ast.parse(fixed)
     assert fix_source(fixed, "a.py", lambda _: True) == fixed
+
+
+@FEW
+@given(hypothesmith.from_grammar().filter(valid))
+def test_any_module_of_the_grammar(source: str) -> None:
+    for text in (source, f"import torch\nfrom .other import *\nx.mean().detach()\n{source}"):
+        if valid(text):
+            check_source(text.encode(), "a.py", Project())
 
 
 @FEW

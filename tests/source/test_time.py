@@ -1,0 +1,66 @@
+"""Long files take time in step with their length, and no input makes the analysis run away."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from bnlint.source.check import check_source
+
+HEAD = "import torch\nfrom torch import nn\n\n\n"
+METHOD = "    def m{0}(self, x):\n        return x - x.mean(), x.mean().detach()\n"
+
+
+def function(*lines: str) -> str:
+    return HEAD + "def f(x, a):\n    m = x.mean()\n    y = x\n" + "".join(lines) + "    return x - m.detach(), y\n"
+
+
+#: kind → a file of the given length, and a length that takes a fraction of a second
+FILES = {
+    "assignments": (lambda n: function(*(f"    v{i} = x * {i}\n" for i in range(n))), 500),
+    "a chain of operations": (lambda n: function("    y = y + 1\n" * n), 500),
+    "normalizations of each other": (lambda n: function("    y = y - y.mean()\n" * n), 100),
+    "blocks without gradients": (
+        lambda n: function("    with torch.no_grad():\n        k = x.mean()\n    y = y - y.mean()\n" * n),
+        60,
+    ),
+    "branches": (lambda n: function(*(f"    if a.k{i}:\n        m = m * 2\n" for i in range(n))), 300),
+    "a value met twice": (lambda n: function("    m = m + m\n" * n), 300),
+    "methods": (lambda n: HEAD + "class N(nn.Module):\n" + "".join(METHOD.format(i) for i in range(n)), 300),
+    "methods that call each other": (
+        lambda n: (
+            HEAD
+            + "class N(nn.Module):\n"
+            + "".join(METHOD.format(i).replace("x.mean(),", f"self.m{i + 1}(x),") for i in range(n))
+        ),
+        60,
+    ),
+    "data": (lambda n: function() + "T = [\n" + "    [1, 2.5, 'a'],\n" * n + "]\n", 3_000),
+}
+
+
+def seconds(source: str) -> float:
+    started = time.process_time()
+    check_source(source.encode(), "a.py")
+    return time.process_time() - started
+
+
+@pytest.mark.parametrize(("make", "length"), FILES.values(), ids=FILES.keys())
+def test_four_times_the_length_takes_less_than_ten_times_the_time(make, length) -> None:  # type: ignore[no-untyped-def]
+    seconds(make(8))
+    short = seconds(make(length))
+    assert seconds(make(4 * length)) < 10 * max(short, 0.1)
+
+
+def test_functions_that_call_the_next_three_times_are_given_up() -> None:
+    calls = "".join(f"def f{i}(x):\n    return f{i + 1}(x) + f{i + 1}(x) - f{i + 1}(x)\n" for i in range(9))
+    assert seconds(f"{HEAD}{calls}def f9(x):\n    return x - x.mean().detach()\n") < 20
+
+
+def test_a_long_file_is_checked() -> None:
+    data = "    2.5,\n" * 100_000
+    source = f"{HEAD}T = [\n{data}]\n\n\ndef f(x):\n    return x - x.mean().detach()\n"
+    (finding,) = check_source(source.encode(), "a.py")
+    assert finding.location is not None
+    assert finding.location.line == source.count("\n")
