@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import libcst as cst
@@ -14,7 +16,7 @@ _RUNNING = re.compile(r"(running|moving)_(mean|avg|var|variance|std)\w*$")
 _TENSORS = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "tensor"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Declared:
     """The running statistics of a class.
 
@@ -23,12 +25,14 @@ class Declared:
         registered: The buffers that the class registers.
         defaults: Arguments of the constructor and the attributes that hold them, and their numbers by default.
         mentions: For each method the names and strings in it that may be attributes.
+        mentioned: How many methods mention an attribute, those aside that give it its first value.
     """
 
     plain: Mapping[str, cst.CSTNode] = field(default_factory=dict)
     registered: frozenset[str] = frozenset()
     defaults: Mapping[str, float] = field(default_factory=dict)
     mentions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    mentioned: Mapping[str, int] = field(default_factory=dict)
 
     def private(self, method: str) -> frozenset[str]:
         """Return the attributes that this method mentions, or one that it calls, and no other that matters."""
@@ -37,11 +41,17 @@ class Declared:
             for called in self.mentions.get(todo.pop(), frozenset()) & self.mentions.keys() - reached:
                 reached.add(called)
                 todo.append(called)
-        others = [name for name in self.mentions if name not in reached and not _CARE.match(name)]
-        inside, outside = ({n for m in methods for n in self.mentions.get(m, ())} for methods in (reached, others))
-        return frozenset(inside - outside)
+        inside = {name for each in reached for name in self.mentions.get(each, ())}
+        own = _mentioned(self.mentions, reached)
+        return frozenset(name for name in inside if self.mentioned.get(name, 0) == own[name])
 
 
+def _mentioned(mentions: Mapping[str, frozenset[str]], methods: Iterable[str]) -> Counter[str]:
+    """Count which of some methods mention an attribute, those aside that give it its first value."""
+    return Counter(name for each in methods if not _CARE.match(each) for name in mentions.get(each, ()))
+
+
+@functools.lru_cache(1024)
 def declared(node: cst.ClassDef, base: Declared | None) -> Declared:
     """Read the text of one class; it has the methods of its base as well."""
     plain: dict[str, cst.CSTNode] = {}
@@ -72,7 +82,8 @@ def declared(node: cst.ClassDef, base: Declared | None) -> Declared:
                     known.add(_string(part) or "")
         mentions[name] = frozenset(known)
     unregistered = {name: at for name, at in plain.items() if name not in registered}
-    return Declared(unregistered, frozenset(registered), {**(base.defaults if base else {}), **defaults}, mentions)
+    defaults = {**(base.defaults if base else {}), **defaults}
+    return Declared(unregistered, frozenset(registered), defaults, mentions, _mentioned(mentions, mentions))
 
 
 def own(node: cst.CSTNode) -> str | None:

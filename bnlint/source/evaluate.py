@@ -25,6 +25,7 @@ from bnlint.source.values import (
     State,
     Tensor,
     Value,
+    copied,
     unknown,
 )
 
@@ -99,12 +100,16 @@ class Evaluator(Recorder, ABC):
     def _name(self, state: State, name: str) -> Value:
         if name in {"True", "False", "None"}:
             return Literal(ast.literal_eval(name))
-        value = state.variables.get(name) or self.globals.get(name)
+        value = state.variables.get(name) or self.own(self.globals.get(name))
         return self.imported(value.path) if isinstance(value, Name) else value or Name(name)
 
     def imported(self, path: str) -> Value:
         """Return what a dotted path leads to: a function or class of the project, else its name."""
-        return self.scope.resolve(path) or Name(path)
+        return self.own(self.scope.resolve(path)) or Name(path)
+
+    def own(self, value: Value | None) -> Value | None:
+        """Return a container of a module as this entry point has it: no other sees what is written into it."""
+        return None if value is None else copied(value, self.copies)
 
     def _literal(self, node: cst.BaseExpression) -> Value:
         try:

@@ -58,6 +58,7 @@ class Recorder:
         self.enter(scope)
         self.parts: dict[tuple[int, object], int] = {}
         self.contents: dict[str, int] = {}
+        self.copies: dict[int, tuple[Items | Instance, Items | Instance]] = {}
         self.joins: dict[int, Joined] = {}
 
     def enter(self, scope: Scope) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,19 +70,7 @@ def screen(
     """
     units = [*outline.units, *inherited]
     elsewhere = {unit: tuple(imported(unit)) for unit in units}
-    statistic = _reaching(
-        [u for u in units if u.statistic or any(each.statistic for each in elsewhere[u])], units, outline
-    )
-    stop = _reaching(
-        [u for u in units if u.stop or u.converts or any(each.stop for each in elsewhere[u])], units, outline
-    )
-    state = _reaching([unit for unit in units if unit.state], units, outline)
-    spread = _reaching([unit for unit in units if unit.spread], units, outline)
-    wanted = [
-        unit
-        for unit in units
-        if unit.runs and unit in statistic and (unit in stop or unit in state or (unit.layer and unit in spread))
-    ]
+    wanted = _wanted(units, outline, elsewhere)
     if not wanted:
         return Screened(frozenset(), "")
     reached = reach(wanted, outline)
@@ -95,6 +83,26 @@ def screen(
         blanked(text, outline, {unit.top for unit in reached}),
         {path: frozenset(tops) for path, tops in needed.items()},
     )
+
+
+def _wanted(units: list[Unit], outline: Outline, elsewhere: Mapping[Unit, Sequence[Elsewhere]]) -> list[Unit]:
+    """Return the units that reach a statistic, and a stop of it or what other rules look at."""
+    lent = {unit for unit in units if any(each.statistic for each in elsewhere[unit])}
+    statistic = _reaching([u for u in units if u.statistic or u in lent], units, outline)
+    own = _reaching([u for u in units if u.statistic], units, outline) if lent else statistic
+    numbers = _reaching([u for u in units if u.stop or u.converts], units, outline)
+    # Numbers are made everywhere: of a statistic from another file only where that is called.
+    stops = [u for u in units if u.stop or (u.converts and u in lent) or any(each.stop for each in elsewhere[u])]
+    stop = _reaching(stops, units, outline)
+    state = _reaching([u for u in units if u.state], units, outline)
+    spread = _reaching([u for u in units if u.spread], units, outline)
+    return [
+        u
+        for u in units
+        if u.runs
+        and u in statistic
+        and (u in stop or u in state or (u.layer and u in spread) or (u in own and u in numbers))
+    ]
 
 
 def reach(units: Iterable[Unit], outline: Outline) -> set[Unit]:

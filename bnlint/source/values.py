@@ -179,7 +179,7 @@ class State:
     def fork(self, mode: Mode) -> Branch:
         """Return a copy for one branch, containers included: branches do not see each other's writes."""
         copies: dict[int, tuple[Items | Instance, Items | Instance]] = {}
-        variables = {name: _copied(value, copies) for name, value in self.variables.items()}
+        variables = {name: copied(value, copies) for name, value in self.variables.items()}
         return Branch(State(variables, self.mode & mode, self.grad_off), copies)
 
 
@@ -191,7 +191,8 @@ class Branch:
     copies: Mapping[int, tuple[Items | Instance, Items | Instance]]
 
 
-def _copied(value: Value, copies: dict[int, tuple[Items | Instance, Items | Instance]]) -> Value:
+def copied(value: Value, copies: dict[int, tuple[Items | Instance, Items | Instance]]) -> Value:
+    """Return a value with copies of its containers; `copies` keeps them, and each container has one copy."""
     if not isinstance(value, (Items, Instance)):
         return value
     if id(value) in copies:
@@ -199,12 +200,12 @@ def _copied(value: Value, copies: dict[int, tuple[Items | Instance, Items | Inst
     if isinstance(value, Items):
         items = Items()
         copies[id(value)] = value, items
-        items.entries = {key: _copied(entry, copies) for key, entry in value.entries.items()}
-        items.each = None if value.each is None else _copied(value.each, copies)
+        items.entries = {key: copied(entry, copies) for key, entry in value.entries.items()}
+        items.each = None if value.each is None else copied(value.each, copies)
         return items
     instance = Instance(value.cls)
     copies[id(value)] = value, instance
-    instance.attributes = {name: _copied(entry, copies) for name, entry in value.attributes.items()}
+    instance.attributes = {name: copied(entry, copies) for name, entry in value.attributes.items()}
     return instance
 
 

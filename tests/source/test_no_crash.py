@@ -159,6 +159,25 @@ def test_any_part_of_a_file(source: str) -> None:
         check_source(source[end:].encode(), "a.py")
 
 
+def test_what_one_function_puts_into_a_table_is_not_there_for_the_next() -> None:
+    source = """import torch
+
+TABLE = {"mean": None}
+
+
+def first(x):
+    y = x * 2 + 1
+    TABLE["mean"] = y.mean().detach()
+    return y - TABLE["mean"]
+
+
+def second(x):
+    x.mean().detach()
+    return x - TABLE["mean"][0]
+"""
+    assert [finding.symbol for finding in check_source(source.encode(), "a.py")] == ["first"]
+
+
 @pytest.mark.parametrize("package", ["click", "rich", "libcst"])
 def test_a_package_without_normalizations_is_silent(package: str) -> None:
     spec = importlib.util.find_spec(package)
