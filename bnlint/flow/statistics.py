@@ -11,6 +11,8 @@ from bnlint.flow.reading import squares, train_args
 
 #: reductions of reductions that are one reduction: `x.mean(3).mean(2)`
 _CHAINED = frozenset({"mean", "sum"})
+#: how often a tensor may have been centered on the way back to it; what was centered more often is another tensor
+MAX_CENTERINGS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
     stops: list[int] = []
     optional: tuple[int, ...] = ()
     squared = centered = absolute = False
+    centerings = 0
     index = graph[reduction].args[0] if graph[reduction].args else -1
     while index >= 0:
         node = graph[index]
@@ -101,7 +104,8 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
         elif squares(graph, node):
             squared = True
             candidates.clear()
-        elif node.name in {"sub", "rsub"} and len(args) == 2:
+        elif node.name in {"sub", "rsub"} and len(args) == 2 and centerings < MAX_CENTERINGS:
+            centerings += 1
             which = _centered_operand(graph, args)
             if which is None:
                 break

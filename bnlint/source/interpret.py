@@ -16,6 +16,7 @@ from bnlint.source.names import imported
 from bnlint.source.once import runs_once
 from bnlint.source.operators import BINARY
 from bnlint.source.parameters import code, is_static, parameters
+from bnlint.source.record import FlowLost
 from bnlint.source.values import (
     Branch,
     Condition,
@@ -34,6 +35,8 @@ from bnlint.source.values import (
 
 #: how deep calls of the file's own functions are followed
 MAX_DEPTH = 12
+#: calls of them after which the flow of one function counts as lost
+MAX_CALLS = 2_000
 #: annotations of what carries no gradient
 _ARRAYS = re.compile(r"\b(ndarray|NDArray|ArrayLike|DataFrame|Series)\b")
 _TRAINING_NAMES = frozenset({"training", "is_training", "train_mode", "is_train", "bn_training"})
@@ -45,6 +48,7 @@ class Interpreter(Assigner):
     frames: tuple[list[tuple[Value, Mode]], ...] = ()
     yielded: tuple[Items, ...] = ()
     active: tuple[cst.CSTNode, ...] = ()
+    calls = 0
 
     def run(self, function: Function) -> None:
         """Run an entry point: its parameters are inputs, what it returns is the output."""
@@ -90,6 +94,9 @@ class Interpreter(Assigner):
         """Run a function in the state of its caller; what it does to objects stays."""
         if function.node in self.active or len(self.active) >= MAX_DEPTH:
             return Opaque("?")
+        self.calls += 1
+        if self.calls > MAX_CALLS:
+            raise FlowLost
         variables = dict(function.closure)
         if function.bound is not None and not is_static(function.node):
             args = [function.bound, *args]
