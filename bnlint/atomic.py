@@ -25,9 +25,12 @@ def write(path: Path, fill: Callable[[BinaryIO], object], verify: Callable[[Path
         verify: Reads the temporary file back and raises if it is not what it should be.
 
     Raises:
-        InputError: The target cannot be written.
+        InputError: The target cannot be written, or is a folder or a device.
     """
     target = path.resolve()
+    if target.exists() and not target.is_file():
+        # To take the place of a device such as /dev/null would take it from the whole machine.
+        raise InputError("cannot be written: not a regular file", where=str(path))
     temporary = target.with_name(f".bnlint-{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -69,6 +69,10 @@ def _leaves_autograd(fact: Fact) -> bool:
     return fact.stop in {"item", "float", "tolist", "numpy", "tensor"}
 
 
+def _collective(fact: Fact) -> bool:
+    return fact.stop == "collective"
+
+
 def _unknown(_: Fact) -> bool:
     return True
 
@@ -92,12 +96,20 @@ BOTH = ("static", "runtime")
 #: judged in this order; the first that applies reports the statistic
 RULES: tuple[Rule, ...] = (
     Rule("BN001", "syntax-error", Severity.ERROR, ("static",), _never),
+    Rule("BN002", "unused-suppression", Severity.WARNING, ("static",), _never),
     Rule("BN101", "detached-statistic", Severity.ERROR, BOTH, _statistic(_detached)),
     Rule("BN102", "statistic-without-grad", Severity.ERROR, BOTH, _statistic(_without_grad)),
     Rule("BN103", "statistic-of-detached-input", Severity.ERROR, BOTH, _statistic(_of_detached_input)),
     Rule("BN104", "statistic-leaves-autograd", Severity.ERROR, BOTH, _statistic(_leaves_autograd)),
+    Rule("BN105", "undifferentiable-collective", Severity.ERROR, BOTH, _statistic(_collective)),
+    Rule("BN106", "running-statistics-in-training", Severity.ERROR, BOTH, _trait(Kind.RUNNING_IN_TRAINING)),
     Rule("BN107", "unknown-stop", Severity.ERROR, ("runtime",), _statistic(_unknown)),
-    Rule("BN201", "running-statistic-keeps-graph", Severity.ERROR, ("static",), _trait(Kind.KEEPS_GRAPH)),
+    Rule("BN201", "running-statistic-keeps-graph", Severity.ERROR, BOTH, _trait(Kind.KEEPS_GRAPH)),
+    Rule("BN202", "running-statistic-not-a-buffer", Severity.WARNING, ("static",), _trait(Kind.NOT_A_BUFFER)),
+    Rule("BN203", "running-statistics-never-updated", Severity.WARNING, ("static",), _trait(Kind.NEVER_UPDATED)),
+    Rule("BN204", "batch-statistics-in-eval", Severity.NOTE, ("static",), _trait(Kind.BATCH_IN_EVAL)),
+    Rule("BN205", "running-variance-biased", Severity.NOTE, ("static",), _trait(Kind.BIASED)),
+    Rule("BN206", "momentum-reversed", Severity.NOTE, ("static",), _trait(Kind.MOMENTUM_REVERSED)),
     Rule("BN301", "unbiased-variance-normalizes", Severity.NOTE, ("static",), _trait(Kind.UNBIASED)),
     Rule("BN302", "eps-outside-root", Severity.WARNING, ("static",), _trait(Kind.EPS)),
     Rule("BN303", "wrong-reduction-axes", Severity.ERROR, ("static",), _trait(Kind.AXES)),

@@ -12,8 +12,10 @@ import click
 
 from bnlint import __version__
 from bnlint.errors import BnlintError, UsageError
+from bnlint.finding import Severity
+from bnlint.report import FORMATS
 
-_FORMATS = ("full", "concise", "json")
+_SEVERITIES = [severity.value for severity in Severity]
 
 
 def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -25,12 +27,37 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return apply
 
 
-_source_options = _options(
-    click.option("--select", multiple=True, metavar="CODES", help="Only these rules: codes, prefixes (BN1) or ALL."),
-    click.option("--ignore", multiple=True, metavar="CODES", help="Not these rules."),
-    click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these paths out (as in .gitignore)."),
+_config_options = _options(
     click.option("--config", type=Path, metavar="FILE", help="Read this configuration."),
     click.option("--isolated", is_flag=True, help="Read no configuration file."),
+)
+_cache_option = click.option(
+    "--cache-dir",
+    type=Path,
+    metavar="DIR",
+    envvar="BNLINT_CACHE_DIR",
+    show_envvar=True,
+    help="Where the cache is (default: .bnlint_cache).",
+)
+_source_options = _options(
+    click.option("--select", multiple=True, metavar="CODES", help="Only these rules: codes, prefixes (BN1) or ALL."),
+    click.option("--extend-select", multiple=True, metavar="CODES", help="These rules too."),
+    click.option("--ignore", multiple=True, metavar="CODES", help="Not these rules."),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these paths out (as in .gitignore)."),
+    click.option("--extend-exclude", multiple=True, metavar="GLOB", help="Leave these paths out too."),
+    click.option("--force-exclude", is_flag=True, help="Leave excluded paths out even where they are named."),
+    _config_options,
+    click.option("--stdin-filename", metavar="NAME", help="What to call the source on stdin (target `-`)."),
+    click.option("--unsafe-fixes", is_flag=True, help="Let fixes change forward values."),
+    click.option("--fail-on", type=click.Choice(_SEVERITIES), help="Least severity that exits 1 (default: warning)."),
+    click.option("--baseline", type=Path, metavar="FILE", help="Do not report the findings in this file."),
+    click.option(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        default="auto",
+        show_default=True,
+        help="Whether to print in color.",
+    ),
 )
 _model_options = _options(
     click.option("--input", "inputs", multiple=True, metavar="SHAPE", help="Shape of an input, such as 8x3x32x32."),
@@ -61,14 +88,22 @@ def cli() -> None:
 @_model_options
 @click.option(
     "--output-format",
-    type=click.Choice(_FORMATS),
-    default="full",
-    show_default=True,
+    type=click.Choice(FORMATS),
     envvar="BNLINT_OUTPUT_FORMAT",
-    help="How findings are printed.",
+    show_envvar=True,
+    help="How findings are printed (default: full).",
 )
+@click.option("-o", "--output-file", type=Path, metavar="FILE", help="Print findings into this file.")
+@click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of printing them.")
+@click.option("--show-files", is_flag=True, help="Print the source files that would be checked, and check none.")
+@click.option("--fix", is_flag=True, help="Fix source before the report, as `bnlint fix` does.")
+@click.option("--add-ignores", metavar="REASON", help="Write a comment that suppresses it behind each finding.")
+@click.option("--write-baseline", is_flag=True, help="Make all findings known: write them to --baseline.")
+@click.option("--no-cache", is_flag=True, help="Check every file, and keep nothing.")
+@_cache_option
 @click.option("--exit-zero", is_flag=True, help="Exit 0 although there are findings.")
 @click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
+@click.option("-v", "--verbose", is_flag=True, help="Say which configuration and files were read.")
 def check(**options: Any) -> int:
     """Report broken normalizations in source files, checkpoints and live models.
 
@@ -102,6 +137,16 @@ def fix(**options: Any) -> int:
 
 
 @cli.command()
+@click.argument("path", type=Path, default=".")
+@_config_options
+def config(path: Path, **options: Any) -> int:
+    """Print the settings that hold for PATH (default: the current folder), and where they come from."""
+    from bnlint.commands import config
+
+    return config(path, **options)
+
+
+@cli.command()
 @click.argument("code", required=False)
 @click.option("--all", "every", is_flag=True, help="Print every page.")
 def rule(code: str | None, every: bool) -> int:
@@ -109,6 +154,16 @@ def rule(code: str | None, every: bool) -> int:
     from bnlint.commands import rule
 
     return rule(code, every)
+
+
+@cli.command()
+@_cache_option
+@_config_options
+def clean(**options: Any) -> int:
+    """Remove the cache."""
+    from bnlint.commands import clean
+
+    return clean(**options)
 
 
 @cli.command()

@@ -3,25 +3,124 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from bnlint.errors import UsageError
+from bnlint.finding import Severity
+from bnlint.report import FORMATS
+
+
+class _Unfit(ValueError):
+    """A value that a key cannot have: what it must be, and an example."""
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _Unfit("a list of strings", '["..."]')
+    return tuple(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise _Unfit("a string", '"..."')
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _Unfit("true or false", "true")
+    return value
+
+
+def _severity(value: object) -> Severity:
+    if value not in tuple(Severity):
+        raise _Unfit(f"one of {', '.join(Severity)}", '"error"')
+    return Severity(str(value))
+
+
+def _format(value: object) -> str:
+    if value not in FORMATS:
+        raise _Unfit(f"one of {', '.join(FORMATS)}", '"concise"')
+    return str(value)
+
+
+def _ignores(value: object) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    try:
+        if isinstance(value, dict):
+            return tuple((pattern, _strings(codes)) for pattern, codes in value.items())
+    except _Unfit:
+        pass
+    raise _Unfit("a table of lists of strings", '{ "tests/**" = ["BN1"] }')
+
+
+def _key(default: Any, read: Callable[[object], Any], meaning: str) -> Any:
+    return field(default=default, metadata={"read": read, "meaning": meaning})
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The settings of one run.
+    """The settings of one run, or of one file of it; docs/configuration.md is made from it.
 
-    `select` and `ignore` hold rule codes, prefixes of them (`BN1`) or `ALL`; `exclude` holds patterns in
-    the syntax of .gitignore.
+    `file` is the file that was read, and `given` the keys that it sets.
     """
 
-    select: tuple[str, ...] = ("ALL",)
-    ignore: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    select: tuple[str, ...] = _key(
+        ("ALL",), _strings, "The rules that run: full codes (`BN101`), prefixes (`BN1`) or `ALL`."
+    )
+    ignore: tuple[str, ...] = _key((), _strings, "Rules that do not run although they are selected.")
+    exclude: tuple[str, ...] = _key(
+        (),
+        _strings,
+        "Paths that are left out, in the syntax of `.gitignore` and relative to the folder of the configuration file. "
+        "Virtual environments, build folders and the like are always left out.",
+    )
+    extend_select: tuple[str, ...] = _key((), _strings, "More rules, beside those of `select`.")
+    extend_exclude: tuple[str, ...] = _key((), _strings, "More paths, beside those of `exclude`.")
+    force_exclude: bool = _key(
+        False, _flag, "Leave excluded paths out even where the command line names them, as pre-commit does."
+    )
+    respect_gitignore: bool = _key(True, _flag, "Leave out what `.gitignore` files name.")
+    per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = _key(
+        (), _ignores, "Rules to ignore in some files: patterns like those of `exclude`, with lists of rules."
+    )
+    fail_on: Severity = _key(  # noqa: RUF009 (an enum cannot change)
+        Severity.WARNING, _severity, "The least severity that makes the exit code 1: `error`, `warning` or `note`."
+    )
+    unsafe_fixes: bool = _key(False, _flag, "Let fixes change forward values where that is needed.")
+    output_format: str = _key("full", _format, f"How findings are printed: {', '.join(f'`{f}`' for f in FORMATS)}.")
+    baseline: str | None = _key(
+        None, _text, "A file of known findings that are not reported, relative to the folder of the configuration file."
+    )
+    cache_dir: str | None = _key(
+        None,
+        _text,
+        "Where to keep what was found, relative to the folder of the configuration file. By default it is "
+        "`.bnlint_cache` there, or in the working folder.",
+    )
+    file: Path | None = field(default=None, compare=False)
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """All patterns of codes, wherever they stand."""
+        return (
+            *(*self.select, *self.extend_select, *self.ignore),
+            *(code for _, codes in self.per_file_ignores for code in codes),
+        )
+
+
+#: the keys of a configuration file, in the order of the reference
+KEYS: dict[str, str] = {each.name.replace("_", "-"): each.name for each in fields(Config) if each.metadata}
+
+
+def meaning(key: str) -> str:
+    """Say what a key does."""
+    return str(next(each.metadata["meaning"] for each in fields(Config) if each.name == KEYS[key]))
 
 
 def load(start: Path, *, override: Path | None = None, isolated: bool = False) -> Config:
@@ -40,16 +139,30 @@ def load(start: Path, *, override: Path | None = None, isolated: bool = False) -
     if override is not None:
         return _config(_table(override), override)
     start = start.absolute()
-    for folder in (start, *start.parents):
-        for file in _candidates(folder):
-            if (table := _table(file)) is not None:
-                return _config(table, file)
-    return Config()
+    found = (config for folder in (start, *start.parents) if (config := load_folder(folder)) is not None)
+    return next(found, Config())
+
+
+def load_folder(folder: Path) -> Config | None:
+    """Read the configuration file that lies in a folder, None where there is none.
+
+    Raises:
+        UsageError: If it is malformed or has a key that does not exist.
+    """
+    for file in _candidates(folder):
+        if (table := _table(file)) is not None:
+            return _config(table, file)
+    return None
 
 
 def selected(config: Config, code: str) -> bool:
     """Whether findings of this rule are wanted; `ignore` wins over `select`."""
-    return _matches(config.select, code) and not _matches(config.ignore, code)
+    return _matches((*config.select, *config.extend_select), code) and not _matches(config.ignore, code)
+
+
+def matches(patterns: Collection[str], code: str) -> bool:
+    """Whether one of these codes, prefixes or `ALL` covers a code."""
+    return _matches(tuple(patterns), code)
 
 
 def require_known(config: Config, codes: Collection[str]) -> None:
@@ -58,11 +171,28 @@ def require_known(config: Config, codes: Collection[str]) -> None:
     Raises:
         UsageError: Naming the nearest code.
     """
-    for pattern in (*config.select, *config.ignore):
+    for pattern in config.rules:
         if not pattern or not any(_matches((pattern,), code) for code in codes):
             near = difflib.get_close_matches(pattern, sorted(codes), n=1, cutoff=0.0)
             hint = f"the nearest is `{near[0]}`" if near else None
             raise UsageError(f"no rule has the code `{pattern}`", hint=hint)
+
+
+def as_toml(config: Config, key: str) -> str:
+    """Write a setting as a line of TOML, as a comment where it has no value."""
+    value = getattr(config, KEYS[key])
+    if value is None:
+        return f"# {key} = ..."
+    if KEYS[key] == "per_file_ignores":
+        listed = ", ".join(f"{_toml(pattern)} = {_toml(codes)}" for pattern, codes in value)
+        return f"{key} = {{ {listed} }}" if listed else f"{key} = {{}}"
+    return f"{key} = {_toml(value)}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _matches(patterns: tuple[str, ...], code: str) -> bool:
@@ -92,11 +222,16 @@ def _config(table: object, file: Path) -> Config:
         raise UsageError("has no [tool.bnlint]", where=str(file))
     if not isinstance(table, dict):
         raise UsageError("`tool.bnlint` must be a table", where=str(file))
-    known = [field.name for field in fields(Config)]
+    readers = {each.name: each.metadata["read"] for each in fields(Config) if each.metadata}
+    values: dict[str, Any] = {}
     for key, value in table.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.0)[0]
             raise UsageError(f"unknown key `{key}`", where=str(file), hint=f"the nearest known key is `{near}`")
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise UsageError(f"`{key}` must be a list of strings", where=str(file), hint=f'such as `{key} = ["..."]`')
-    return Config(**{key: tuple(value) for key, value in table.items()})
+        try:
+            values[KEYS[key]] = readers[KEYS[key]](value)
+        except _Unfit as unfit:
+            what, example = unfit.args
+            hint = f"such as `{key} = {example}`"
+            raise UsageError(f"`{key}` must be {what}", where=str(file), hint=hint) from None
+    return Config(**values, file=file.absolute(), given=frozenset(table))

@@ -3,69 +3,136 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from bnlint import atomic
-from bnlint.errors import CaptureWarning
-from bnlint.finding import Finding, SourceLocation
+from bnlint import __version__, atomic
+from bnlint.errors import CaptureWarning, InputError, UsageError
+from bnlint.finding import Finding, Severity, SourceLocation
+from bnlint.pages import load_pages
+from bnlint.reader import Reader
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def console() -> Console:
-    """Return the console for stdout."""
-    from rich.console import Console
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Where findings are printed: stdout, stderr, or the file `output`; `color` is auto, always or never."""
 
-    return Console(highlight=False)
+    output_format: str = "full"
+    color: str = "auto"
+    output: Path | None = None
+    stderr: bool = False
+
+    def console(self, file: IO[str] | None = None) -> Console:
+        """Return a console on the stream, or on a file."""
+        from rich.console import Console
+
+        fixed: dict[str, Any] = {"file": file, "stderr": self.stderr, "highlight": False}
+        if self.color == "always":
+            return Console(**fixed, force_terminal=True, no_color=False, color_system="standard")
+        if self.color == "never" or file is not None:
+            return Console(**fixed, no_color=True, force_terminal=False if file is not None else None)
+        return Console(**fixed)
+
+    def report(self, findings: Sequence[Finding], reader: Reader) -> None:
+        """Print findings in the output format.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        if self.output_format == "full":
+            self._print(findings, reader)
+        else:
+            self.say(_document(findings, self.output_format, reader))
+
+    def say(self, text: str) -> None:
+        """Print a text that needs no console."""
+        if self.output is not None:
+            write(self.output, f"{text}\n" if text else "")
+        elif text:
+            click.echo(text)
+
+    def _print(self, findings: Sequence[Finding], reader: Reader) -> None:
+        if self.output is None:
+            if findings:
+                _full(findings, reader, self.console())
+            return
+        buffer = io.StringIO()
+        _full(findings, reader, self.console(buffer))
+        write(self.output, buffer.getvalue())
 
 
-def report(findings: Sequence[Finding], output_format: str) -> None:
-    """Print findings on stdout: `full`, `concise` or `json`."""
-    if output_format == "json":
-        from bnlint.report import json
+def _full(findings: Sequence[Finding], reader: Reader, paper: Console) -> None:
+    from bnlint.report import models, text
 
-        click.echo(json.render(findings))
-    elif output_format == "concise":
-        from bnlint.report import concise
-
-        if findings:
-            click.echo(concise.render(findings))
-    elif findings:
-        from bnlint.report import models, text
-
-        paper = console()
-        measured = [f for f in findings if f.module is not None]
-        text.render([f for f in findings if f.module is None], _read_text, paper)
-        if measured:
-            models.render(measured, paper)
-            told = {f.location.path for f in findings if f.module is None and f.location is not None}
-            untold = [f for f in measured if f.location is not None and f.location.path not in told]
-            text.render_marks(untold, _read_text, paper)
+    measured = [f for f in findings if f.module is not None]
+    text.render([f for f in findings if f.module is None], reader.text, paper, reader.fixed)
+    if measured:
+        models.render(measured, paper)
+        told = {f.location.path for f in findings if f.module is None and f.location is not None}
+        untold = [f for f in measured if f.location is not None and f.location.path not in told]
+        text.render_marks(untold, reader.text, paper)
 
 
-def _read_text(path: str) -> str | None:
-    from bnlint.source.text import SourceText
+def _document(findings: Sequence[Finding], output_format: str, reader: Reader) -> str:
+    """Turn findings into the text of a format that is not for people."""
+    match output_format:
+        case "concise":
+            from bnlint.report import concise
 
-    try:
-        return SourceText.decode(Path(path).read_bytes()).text
-    except (OSError, ValueError, SyntaxError):
-        return None
+            return concise.render(findings)
+        case "json":
+            from bnlint.report import json
+
+            return json.render(findings)
+        case "json-lines":
+            from bnlint.report import json_lines
+
+            return json_lines.render(findings)
+        case "github":
+            from bnlint.report import github
+
+            return github.render(findings)
+        case "gitlab":
+            from bnlint.report import gitlab
+
+            return gitlab.render(findings, reader.at)
+        case "junit":
+            from bnlint.report import junit
+
+            return junit.render(findings)
+        case "sarif":
+            from bnlint.report import sarif
+
+            return sarif.render(findings, load_pages(), reader.at, __version__)
+    raise UsageError(f"no output format is called `{output_format}`")
 
 
-def summarize(findings: Sequence[Finding], told: Sequence[str]) -> None:
+def summarize(findings: Sequence[Finding], told: Sequence[str], fail_on: Severity = Severity.WARNING) -> None:
     """Say on stderr what was looked at and what to do next."""
-    fixable = sum(1 for f in findings if f.fix is not None and f.fix.safe)
+    safe, unsafe = (sum(f.fix is not None and f.fix.safe is kind for f in findings) for kind in (True, False))
     count = f"{len(findings)} finding{'s' * (len(findings) != 1)}" if findings else "no findings"
-    hint = f"; {fixable} fixable with `bnlint fix`" if fixable else ""
-    click.echo(f"{count} ({', '.join(told)}){hint}", err=True)
+    hints = [f"{safe} fixable with `bnlint fix`"] * bool(safe)
+    hints += [f"{unsafe}{' more' * bool(safe)} fixable with `bnlint fix --unsafe-fixes`"] * bool(unsafe)
+    click.echo("; ".join([f"{count} ({', '.join(told)})", *hints, *mild(findings, fail_on)]), err=True)
+
+
+def mild(findings: Sequence[Finding], fail_on: Severity) -> list[str]:
+    """Say which findings do not fail the run, if there are any."""
+    counts = Counter(finding.severity for finding in findings if finding.severity.rank < fail_on.rank)
+    listed = [f"{counts[each]} {each}{'s' * (counts[each] != 1)}" for each in Severity if counts[each]]
+    many = counts.total() != 1
+    return [f"{' and '.join(listed)} do{'es' * (not many)} not fail the run"] if listed else []
 
 
 @contextlib.contextmanager
@@ -99,23 +166,34 @@ def progress(total: int | None, what: str, quiet: bool) -> Iterator[Any]:
 
 def relative(finding: Finding) -> Finding:
     """Tell paths below the current folder relative to it."""
+    here = Path.cwd()
 
     def shown(location: SourceLocation) -> SourceLocation:
         path = Path(location.path)
-        here = Path.cwd()
         return replace(location, path=str(path.relative_to(here))) if path.is_relative_to(here) else location
 
+    fix = finding.fix
+    if fix is not None:
+        fix = replace(fix, edits=tuple(replace(edit, location=shown(edit.location)) for edit in fix.edits))
     return replace(
         finding,
         location=shown(finding.location) if finding.location else None,
         marks=tuple(replace(mark, location=shown(mark.location)) for mark in finding.marks),
+        fix=fix,
     )
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+    """Write a text file whole or not at all; into what is no file, such as /dev/null, it is written as it comes.
 
     Raises:
         InputError: It cannot be written.
     """
-    atomic.write(path, lambda file: file.write(text.encode()))
+    content = text.encode(errors="surrogateescape")
+    if path.exists() and not path.is_file():
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror or error}", where=str(path)) from error
+    else:
+        atomic.write(path, lambda file: file.write(content))

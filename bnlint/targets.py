@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnlint.errors import UsageError
+
 #: endings of files that hold models
 CHECKPOINTS = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".safetensors", ".pt2"})
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -19,6 +21,7 @@ class Targets:
     sources: tuple[Path, ...] = ()
     checkpoints: tuple[Path, ...] = ()
     factories: tuple[str, ...] = ()
+    stdin: bool = False
 
     @property
     def models(self) -> bool:
@@ -29,8 +32,16 @@ class Targets:
 def sort_targets(arguments: Sequence[str]) -> Targets:
     """Sort arguments into kinds.
 
-    A path that exists is a path; else `pkg.mod:factory` is a factory. No argument at all is the current folder.
+    A path that exists is a path; else `pkg.mod:factory` is a factory. No argument at all is the current folder, and
+    `-` is the source text on stdin.
+
+    Raises:
+        UsageError: `-` stands beside other arguments.
     """
+    if "-" in arguments:
+        if len(arguments) > 1:
+            raise UsageError("`-` is one source text on stdin, and stands alone", where="-")
+        return Targets(stdin=True)
     sources: list[Path] = []
     checkpoints: list[Path] = []
     factories: list[str] = []

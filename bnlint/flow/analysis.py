@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
+from bnlint.flow.leaves import Leaf, leaves
 from bnlint.flow.ops import EXTREMES, Role, role
-from bnlint.flow.statistics import (
-    Leaf,
-    Reduced,
-    carried,
-    centered_before,
-    leaves,
-    liveness,
-    reduced,
-    squares,
-    train_args,
-)
+from bnlint.flow.reading import squares, train_args
+from bnlint.flow.statistics import Reduced, carried, centered_before, liveness, reduced
 
 _SHIFT_INVARIANT = frozenset({"var", "std", "softmax", "log_softmax", "layer_norm"})
 
 
 #: reductions that a tensor is divided by, never centered by
 SCALES = frozenset({"var", "std", "norm"})
+
+
+_ELEMENTWISE = {Role.SHAPE, Role.PART, Role.POINTWISE, Role.ARITHMETIC}
+_RUNNING = re.compile(r"_*(\w*running|moving|ema|avg|average)_?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +52,11 @@ class Analysis:
         self.attached = carried(graph, self.live)
         self.values = carried(graph)
         self.buffers = sum(1 << node.index for node in graph if node.kind is Kind.BUFFER)
+        self.running = sum(
+            1 << node.index
+            for node in graph
+            if node.kind in {Kind.BUFFER, Kind.CONSTANT} and _RUNNING.match(node.name.removeprefix("self."))
+        )
         self.users: dict[int, list[int]] = defaultdict(list)
         for node in graph:
             for arg in train_args(node):
@@ -67,7 +69,11 @@ class Analysis:
         """Say for each node whether it is live and made of an input, rather than of parameters alone."""
         derived: list[bool] = []
         for node in self.graph:
-            own = node.kind is Kind.INPUT or any(derived[arg] for arg in train_args(node))
+            own = (
+                node.kind is Kind.INPUT
+                or bool(node.attributes.get("layer"))
+                or any(derived[arg] for arg in train_args(node))
+            )
             derived.append(own and self.live[node.index])
         return derived
 
@@ -97,25 +103,61 @@ class Analysis:
         return self.leaves[operand]
 
     def given_back(self, join: Join) -> list[Leaf]:
-        """List the stopped statistics that a join gives to a tensor made of an input, rather than takes from it."""
+        """List the statistics that a join gives to a tensor made of an input, rather than takes from it."""
         if not self.derived[join.tensor]:
             return []
         return [
             leaf
             for leaf in self.within(join.operand)
-            if leaf.stops
-            and self.order(leaf) == (1 if join.centers else 2)
+            if self.order(leaf) == (1 if join.centers else 2)
             and (leaf.negative if join.centers else leaf.inverted) != join.flipped
             and not (join.centers and leaf.inverted)
         ]
+
+    def comes_after(self, node: int, earlier: int) -> bool:
+        """Whether a node depends on an earlier one."""
+        todo, seen = [node], {node}
+        while todo:
+            for arg in train_args(self.graph[todo.pop()]):
+                if arg == earlier:
+                    return True
+                if arg > earlier and arg not in seen:
+                    seen.add(arg)
+                    todo.append(arg)
+        return False
+
+    def chosen(self, one: int, other: int) -> bool:
+        """Whether a branch that no mode decides takes one of two values or the other."""
+        pair = 1 << one | 1 << other
+        return any(
+            node.kind is Kind.MERGE
+            and node.attributes.get("switch")
+            and len({self.values[arg] & pair for arg in node.args} & {1 << one, 1 << other}) == 2
+            for node in self.graph
+        )
 
     def holds_buffer(self, operand: int) -> bool:
         """Whether the values of a buffer are part of an operand."""
         return bool(self.values[operand] & self.buffers)
 
+    def lags(self, operand: int) -> bool:
+        """Whether a running statistic is mixed into an operand: it is no statistic of this batch alone."""
+        if not self.values[operand] & self.running:
+            return False
+        todo, seen = [operand], {operand}
+        while todo:
+            node = self.graph[todo.pop()]
+            if self.running >> node.index & 1:
+                return True
+            # One branch or the other is no mixture.
+            if node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) in _ELEMENTWISE):
+                todo += [arg for arg in node.args if arg not in seen]
+                seen.update(node.args)
+        return False
+
     def applied(self, node: Node, join: Join) -> list[Leaf]:
         """List the statistics of a join's tensor that the join centers or scales it by."""
-        if not self.live[join.tensor]:
+        if not self.live[join.tensor] or self.lags(join.operand):
             return []
         own = [
             leaf

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.layers import BATCH_NORMS, INSTANCE_NORMS
+from bnlint.flow.leaves import leaves
+from bnlint.flow.reading import squares, train_args
 from bnlint.flow.sites import Site, Statistic
-from bnlint.flow.statistics import leaves, squares, train_args
 from bnlint.flow.traits import Kind as TraitKind
 from bnlint.flow.traits import Trait
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bnlint.finding import Severity
 from bnlint.flow.axes import wrong_axes
@@ -10,12 +10,13 @@ from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.layers import between, layer_sites
 from bnlint.flow.ops import CASTS, Role, role
 from bnlint.flow.purposes import Purpose
+from bnlint.flow.reading import exponent, squares, train_args
 from bnlint.flow.sites import Site, Statistic
-from bnlint.flow.statistics import exponent, squares, train_args
 from bnlint.flow.traits import Kind as TraitKind
 from bnlint.flow.traits import Trait
 
 _SCALES = frozenset({"var", "std", "rms"})
+_COLLECTIVES = frozenset({"all_reduce", "all_gather", "all_gather_into_tensor", "reduce", "reduce_scatter"})
 _ZERO = {"rms": "an input of zeros"}
 _CONSTANT = "a channel of one value"
 _NO_EPS = "nothing keeps the divisor from zero: {} gives NaN"
@@ -30,7 +31,7 @@ BOUNDED = Purpose(
 )
 
 
-def traits(graph: FlowGraph, sites: list[Site]) -> Iterator[Trait]:
+def traits(graph: FlowGraph, sites: Sequence[Site]) -> Iterator[Trait]:
     """Yield what is unusual or dangerous in the arithmetic of the normalization layers of a graph."""
     for site in layer_sites(graph, sites):
         yield from wrong_axes(graph, site)
@@ -41,7 +42,7 @@ def traits(graph: FlowGraph, sites: list[Site]) -> Iterator[Trait]:
                 yield from _cancelling(graph, site, statistic)
 
 
-def _is_centered(site: Site, sites: list[Site]) -> bool:
+def _is_centered(site: Site, sites: Sequence[Site]) -> bool:
     """Whether a mean is taken out as well; a scale alone is no normalization that torch has too."""
     means = [s for each in sites for s in each.statistics if s.name == "mean"]
     return any(s in site.statistics or s.use == site.input for s in means)
@@ -131,15 +132,15 @@ def _is_number(graph: FlowGraph, index: int) -> bool:
 
 def _cancelling(graph: FlowGraph, site: Site, statistic: Statistic) -> Iterator[Trait]:
     """Both terms of E[x²] - E[x]² are near mean², so little of float32 is left of their difference."""
+    if any(node.name in _COLLECTIVES or (node.kind is Kind.STOP and node.name == "collective") for node in graph):
+        return  # one round of communication for both terms is a reason
     for index in between(graph, statistic.reduction, statistic.use):
         node = graph[index]
-        if node.name != "sub" or len(node.args) != 2 or _plain(graph, node.args[0]) != statistic.reduction:
+        if node.name != "sub" or len(node.args) != 2 or _average(graph, node.args[0]) != statistic.reduction:
             continue
         square = graph[_plain(graph, node.args[1])]
-        mean = graph[_plain(graph, square.args[0])] if square.kind is Kind.OP and squares(graph, square) else None
-        if mean is None or mean.name != "mean" or _source(graph, mean) != site.input or _is_double(graph, mean):
-            continue
-        if graph[statistic.reduction].name != "mean":
+        mean = _average(graph, square.args[0]) if square.kind is Kind.OP and squares(graph, square) else None
+        if mean is None or _plain(graph, graph[mean].args[0]) != site.input or _is_double(graph, graph[mean]):
             continue
         after = between(graph, index, statistic.use)
         clamped = any(graph[each].name in {"clamp", "abs", "where"} for each in after)
@@ -149,16 +150,21 @@ def _cancelling(graph: FlowGraph, site: Site, statistic: Statistic) -> Iterator[
         yield Trait(TraitKind.CANCELLING, statistic.name, index, text + more, marks)
 
 
+def _average(graph: FlowGraph, index: int) -> int | None:
+    """Return the reduction of which a value is the mean: `x.mean()`, or `x.sum() / n`."""
+    node = graph[_plain(graph, index)]
+    if node.name == "div" and len(node.args) == 2 and _is_number(graph, node.args[1]):
+        total = graph[_plain(graph, node.args[0])]
+        return total.index if total.name == "sum" else None
+    return node.index if node.name == "mean" else None
+
+
 def _plain(graph: FlowGraph, index: int) -> int:
     """Return what a node is but for layout, type and stops."""
     node = graph[index]
     while node.args and (node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE)):
         node = graph[node.args[0]]
     return node.index
-
-
-def _source(graph: FlowGraph, reduction: Node) -> int:
-    return _plain(graph, reduction.args[0])
 
 
 def _is_double(graph: FlowGraph, node: Node) -> bool:

@@ -74,6 +74,10 @@ class Owner:
         bases: The last names of its bases, and of theirs.
         parameters: The attributes that are parameters.
         buffers: The attributes that are buffers.
+        state: Those of them that a layer has from the start, and keeps.
+        unregistered: Those of these that only look so: plain tensors, in no state dict.
+        defaults: The numbers that attributes are by default, where they are arguments of the constructor.
+        private: The attributes that no other method touches, but to give them their first value.
     """
 
     name: str
@@ -81,6 +85,10 @@ class Owner:
     bases: frozenset[str]
     parameters: frozenset[str]
     buffers: frozenset[str]
+    state: frozenset[str] = frozenset()
+    unregistered: frozenset[str] = frozenset()
+    defaults: Mapping[str, float] = field(default_factory=dict)
+    private: frozenset[str] = frozenset()
 
 
 class FlowGraph:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from bnlint.flow.graph import FlowGraph, Kind, Node, Owner
 from bnlint.flow.ops import Role, role
+from bnlint.flow.reading import train_args
 from bnlint.flow.sites import Site
-from bnlint.flow.statistics import train_args
 
 #: the norms of torch, as base classes → the number of dimensions of their input, None where it varies
 BATCH_NORMS: dict[str, int | None] = {
@@ -26,7 +27,7 @@ _FORWARD = frozenset({"forward", "__call__"})
 _AFFINE = frozenset({"add", "sub", "mul", "div", "reshape"})
 
 
-def layer_sites(graph: FlowGraph, sites: list[Site]) -> list[Site]:
+def layer_sites(graph: FlowGraph, sites: Sequence[Site]) -> list[Site]:
     """Return the sites that are what a normalization layer does to its input.
 
     The layer is a subclass of one of torch's, or a module whose forward gives the normalized input back, scaled by a

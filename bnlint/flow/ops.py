@@ -6,6 +6,7 @@ Both front ends translate into these names, so that the analysis knows one spell
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 
@@ -30,7 +31,7 @@ _REDUCTIONS = {
     "logsumexp": "logsumexp",
     "var": "var",
     "std": "std",
-    "norm": "norm vector_norm linalg_vector_norm linalg_norm",
+    "norm": "norm vector_norm matrix_norm linalg_vector_norm linalg_norm linalg_matrix_norm",
 }
 _ARITHMETIC = {
     "add": "add __add__ __radd__ __iadd__",
@@ -80,7 +81,7 @@ POOLS: dict[str, str] = {
 }
 
 #: functions whose arguments decide which reduction they are
-SPELLED = frozenset({"einsum", "reduce"})
+SPELLED = frozenset({"einsum", "reduce", "index_add", "index_add_", "scatter_add", "scatter_add_"})
 
 #: functions that return two statistics → their canonical names, in order
 PAIRS: dict[str, tuple[str, str]] = {"var_mean": ("var", "mean"), "std_mean": ("std", "mean")}
@@ -121,15 +122,26 @@ STOPS: dict[str, str] = {
     "new_tensor": "tensor",
     "from_numpy": "numpy",
     "Variable": "tensor",
+    "FloatTensor": "tensor",
+    "DoubleTensor": "tensor",
 }
 
 #: context managers, decorators and calls that turn the recording of gradients off → the kind of stop
 GRAD_OFF: dict[str, str] = {"no_grad": "no_grad", "inference_mode": "inference_mode", "set_grad_enabled": "no_grad"}
 
+#: collectives that overwrite their tensor: autograd sees nothing of what other processes added
+COLLECTIVES = frozenset({"all_reduce", "reduce", "broadcast", "all_gather"})
+#: those of them that write what they get into a list
+GATHERING = frozenset({"all_gather"})
+
+#: names of arguments and attributes that hold running statistics
+RUNNING = re.compile(r"(running|moving|ema)_")
+
 #: operations whose result never carries a gradient
 _NOT_DIFFERENTIABLE = (
     "argmax argmin argsort eq ne gt ge lt le isnan isinf isfinite size numel dim floor_divide zeros_like ones_like "
-    "full_like empty_like rand_like randn_like zeros ones full empty arange bool int long nonzero"
+    "full_like empty_like rand_like randn_like zeros ones full empty arange bool int long nonzero "
+    "rand randn randint randperm eye linspace logspace"
 )
 UNDIFFERENTIABLE = frozenset(_NOT_DIFFERENTIABLE.split())
 

@@ -91,22 +91,28 @@ def find_sites(graph: FlowGraph, given_back: Container[str] = ()) -> list[Site]:
     returned = {
         leaf.reduction for name, node in graph.kept.items() if name in given_back for leaf in analysis.within(node)
     }
+    given: dict[int, list[int]] = defaultdict(list)
     corrections: dict[int, _Paths] = {}
     for node in graph:
         if analysis.trains(node):
             for join in joins(node):
                 renormalizes = analysis.holds_buffer(join.operand)
                 for leaf in analysis.given_back(join):
-                    if renormalizes:
+                    if renormalizes and leaf.stops:
                         corrections[leaf.reduction] = _Paths(leaf.reduction, node.index, [leaf.stops])
-                    else:
-                        returned.add(leaf.reduction)
+                    elif not renormalizes:
+                        given[leaf.reduction].append(join.tensor)
                 for leaf in analysis.applied(node, join):
                     paths = applied.setdefault((leaf.reduction, node.index), _Paths(leaf.reduction, node.index, []))
                     source = analysis.sources[leaf.reduction]
                     paths.stops.append(source.optional + source.stops + leaf.stops)
                     if source.optional:
                         paths.stops.append(source.stops + leaf.stops)
+    returned |= {
+        reduction
+        for (reduction, use), paths in applied.items()
+        if paths.stopped and any(analysis.comes_after(tensor, use) or tensor == use for tensor in given[reduction])
+    }
     return _grouped(analysis, applied, returned, corrections)
 
 
@@ -139,11 +145,16 @@ def _grouped(
     best: dict[int, Statistic] = {}
     reductions = {reduction for reduction, _ in applied}
     centered = {origin for r in reductions if (origin := _centered_tensor(graph, sources, r)) is not None}
+    for paths in applied.values():
+        if any(graph[stop].name == "collective" for stop in paths.stopped):
+            # The way around it is that of a process without others.
+            paths.stops[:] = [path for path in paths.stops if path]
     for (reduction, _), paths in sorted(applied.items()):
         known = best.get(reduction)
         if known is None or (paths.gradient is Gradient.STOPPED and known.gradient is not Gradient.STOPPED):
             name = _name(graph, sources[reduction], reduction, centered)
-            best[reduction] = _statistic(analysis, paths, name, reduction in given_back)
+            sibling = _has_live_sibling(analysis, applied, paths)
+            best[reduction] = _statistic(analysis, paths, name, reduction in given_back, sibling)
     for reduction, paths in corrections.items():
         statistic = best.get(reduction)
         if statistic is not None and statistic.gradient is Gradient.FLOWS:
@@ -154,9 +165,24 @@ def _grouped(
     return [Site(tensor, tuple(statistics)) for tensor, statistics in by_input.items()]
 
 
-def _statistic(analysis: Analysis, paths: _Paths, name: str, given_back: bool) -> Statistic:
+def _has_live_sibling(analysis: Analysis, applied: Mapping[tuple[int, int], _Paths], paths: _Paths) -> bool:
+    """Whether another branch takes the same kind of statistic of the same tensor, and leaves its gradient be."""
+    origin, kind = analysis.sources[paths.reduction].candidates[-1], analysis.graph[paths.reduction].name
+    return any(
+        other.reduction != paths.reduction
+        and other.gradient is Gradient.FLOWS
+        and analysis.graph[other.reduction].name == kind
+        and analysis.sources[other.reduction].candidates[-1] == origin
+        and analysis.graph[other.use].name == analysis.graph[paths.use].name
+        and analysis.chosen(other.use, paths.use)
+        for other in applied.values()
+    )
+
+
+def _statistic(analysis: Analysis, paths: _Paths, name: str, given_back: bool, sibling: bool) -> Statistic:
     purpose: Purpose | None = None
-    if paths.stopped and switched(analysis, paths.reduction, paths.use, paths.stopped):
+    exchanged = any(analysis.graph[stop].name == "collective" for stop in paths.stopped)  # a flag guards those anyway
+    if paths.stopped and not exchanged and (sibling or switched(analysis, paths.reduction, paths.use, paths.stopped)):
         purpose = SWITCHED
     elif paths.gradient is Gradient.STOPPED:
         purpose = purpose_of(analysis, paths.reduction, paths.use, given_back)

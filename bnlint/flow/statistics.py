@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
+from bnlint.flow.graph import FlowGraph, Kind
+from bnlint.flow.leaves import leaves
 from bnlint.flow.ops import UNDIFFERENTIABLE, Role, role
+from bnlint.flow.reading import squares, train_args
 
 #: reductions of reductions that are one reduction: `x.mean(3).mean(2)`
 _CHAINED = frozenset({"mean", "sum"})
-#: paths followed backwards from one operand before the flow counts as lost (unknown is silence)
-MAX_PATHS = 4096
+#: how often a tensor may have been centered on the way back to it; what was centered more often is another tensor
+MAX_CENTERINGS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +36,6 @@ class Reduced:
     optional: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A statistic inside an expression.
-
-    `inverted` is whether it stands in the denominator, `negative` whether it is subtracted; `stops` are the
-    stops between the reduction and the expression, in flow order.
-    """
-
-    reduction: int
-    inverted: bool
-    negative: bool
-    stops: tuple[int, ...]
-
-
-def train_args(node: Node) -> tuple[int, ...]:
-    """Return the arguments of a node that reach it in training (a merge lists the mode of each branch)."""
-    modes = node.attributes.get("modes")
-    if node.kind is not Kind.MERGE or not isinstance(modes, tuple):
-        return node.args
-    return tuple(arg for arg, mode in zip(node.args, modes, strict=True) if mode & Mode.TRAIN)
-
-
 def liveness(graph: FlowGraph, *, variables: bool = False) -> list[bool]:
     """Say for each node whether its value carries a gradient in training, measured or else inferred.
 
@@ -72,6 +51,8 @@ def liveness(graph: FlowGraph, *, variables: bool = False) -> list[bool]:
                 live.append(True)
             case Kind.OP if node.name in UNDIFFERENTIABLE:
                 live.append(False)
+            case Kind.OP if node.attributes.get("layer"):  # it has parameters of its own
+                live.append(True)
             case Kind.OP | Kind.MERGE | Kind.OUTPUT:
                 live.append(any(live[arg] for arg in train_args(node)))
             case Kind.STORE if variables and node.attributes.get("local"):
@@ -99,46 +80,13 @@ def carried(graph: FlowGraph, live: list[bool] | None = None) -> list[int]:
     return masks
 
 
-def constant(node: Node) -> float | None:
-    """Return the number that a CONSTANT node holds, None for anything else."""
-    value = node.attributes.get("value") if node.kind is Kind.CONSTANT else None
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def exponent(graph: FlowGraph, node: Node) -> float | None:
-    """Return the constant exponent of a `pow` or `square` node."""
-    if node.name == "square":
-        return 2.0
-    if node.name == "pow" and len(node.args) == 2:
-        return constant(graph[node.args[1]])
-    return None
-
-
-def squares(graph: FlowGraph, node: Node) -> bool:
-    """Whether a node is the square of its first argument."""
-    if node.name == "mul" and len(node.args) == 2:
-        return _same(graph, *node.args)
-    power = exponent(graph, node)
-    return power is not None and power > 0 and power % 2 == 0
-
-
-def _same(graph: FlowGraph, first: int, second: int) -> bool:
-    """Whether two values are equal: one node, or the same stops and changes of layout behind one node."""
-    while first != second:
-        one, other = graph[first], graph[second]
-        steps = one.kind is Kind.STOP or (one.kind is Kind.OP and role(one.name) is Role.SHAPE)
-        if not steps or (one.kind, one.name, one.attributes) != (other.kind, other.name, other.attributes):
-            return False
-        first, second = one.args[0], other.args[0]
-    return True
-
-
 def reduced(graph: FlowGraph, reduction: int) -> Reduced:
     """Follow a reduction backwards to the tensor whose statistic it is."""
     candidates: list[int] = []
     stops: list[int] = []
     optional: tuple[int, ...] = ()
     squared = centered = absolute = False
+    centerings = 0
     index = graph[reduction].args[0] if graph[reduction].args else -1
     while index >= 0:
         node = graph[index]
@@ -156,7 +104,8 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
         elif squares(graph, node):
             squared = True
             candidates.clear()
-        elif node.name in {"sub", "rsub"} and len(args) == 2:
+        elif node.name in {"sub", "rsub"} and len(args) == 2 and centerings < MAX_CENTERINGS:
+            centerings += 1
             which = _centered_operand(graph, args)
             if which is None:
                 break
@@ -219,82 +168,3 @@ def centered_before(graph: FlowGraph, reduction: int) -> bool:
     over = node.attributes.get("over")
     same = over is not None and over == first.attributes.get("over")
     return same and node.name == first.name == "mean" and first.args == (tensor,)
-
-
-def leaves(graph: FlowGraph, index: int) -> list[Leaf]:
-    """List the statistics that an expression is made of, one entry per way from the statistic to the expression.
-
-    Only operations that keep a statistic a statistic are followed: layout, roots and powers, arithmetic, clamps,
-    branches. Returns an empty list when there are too many paths to follow.
-    """
-    found: dict[Leaf, None] = {}
-    todo: list[tuple[int, bool, bool, tuple[int, ...]]] = [(index, False, False, ())]
-    seen = set(todo)
-    while todo:
-        current = todo.pop()
-        if len(seen) > MAX_PATHS:
-            return []
-        node = graph[current[0]]
-        if node.kind is Kind.OP and role(node.name) is Role.REDUCTION:
-            found[Leaf(*current)] = None
-            continue
-        for step in _backwards(graph, node, *current[1:]):
-            if step not in seen:
-                seen.add(step)
-                todo.append(step)
-    return list(found)
-
-
-def _backwards(
-    graph: FlowGraph, node: Node, inverted: bool, negative: bool, stops: tuple[int, ...]
-) -> Iterator[tuple[int, bool, bool, tuple[int, ...]]]:
-    """Yield the operands through which statistics come into a node, with what the node does to them."""
-    args = train_args(node)
-    if node.kind is Kind.STOP:
-        yield from ((arg, inverted, negative, (node.index, *stops)) for arg in args)
-        return
-    if node.kind not in {Kind.OP, Kind.MERGE}:
-        return
-    match node.name:
-        case "rsqrt" | "reciprocal":
-            yield args[0], not inverted, negative, stops
-        case "pow":
-            power = exponent(graph, node)
-            yield args[0], inverted != (power is not None and power < 0), negative, stops
-        case "neg":
-            yield args[0], inverted, not negative, stops
-        case "mul" if len(args) == 2 and any((constant(graph[arg]) or 0) < 0 for arg in args):
-            yield from ((arg, inverted, not negative, stops) for arg in args)
-        case "sub" | "rsub" if len(args) == 2:
-            yield args[0], inverted, negative != (node.name == "rsub"), stops
-            yield args[1], inverted, negative != (node.name == "sub"), stops
-        case "div" | "rdiv" if len(args) == 2:
-            yield args[0], inverted != (node.name == "rdiv"), negative, stops
-            yield args[1], inverted != (node.name == "div"), negative, stops
-        case _ if node.kind is Kind.MERGE or role(node.name) is Role.ARITHMETIC:
-            yield from ((arg, inverted, negative, stops) for arg in args)
-        case "exp" if (inner := _negated_logarithm(graph, args[0])) is not None:
-            yield inner[0], not inverted, negative, (*inner[1], *stops)
-        case _ if role(node.name) in {Role.SHAPE, Role.PART, Role.POINTWISE} and args:
-            yield args[0], inverted, negative, stops
-        case _:
-            return
-
-
-def _negated_logarithm(graph: FlowGraph, index: int) -> tuple[int, tuple[int, ...]] | None:
-    """Return what stands in `-log(…)`, up to layout and a factor, with the stops on the way: exp of it inverts."""
-    negative, stops = False, tuple[int, ...]()
-    while (node := graph[index]).args:
-        factors = [value for arg in node.args if (value := constant(graph[arg])) is not None]
-        if node.name == "log":
-            return (node.args[0], stops) if negative else None
-        if node.kind is Kind.STOP:
-            stops = (index, *stops)
-        elif node.name == "neg":
-            negative = not negative
-        elif node.name in {"mul", "div"} and len(node.args) == 2 and len(factors) == 1:
-            negative = negative != (factors[0] < 0)
-        elif node.kind is not Kind.OP or role(node.name) is not Role.SHAPE:
-            return None
-        index = next(arg for arg in node.args if constant(graph[arg]) is None)
-    return None

@@ -12,7 +12,9 @@ from torch import nn
 from bnlint.catalog import PLAIN, Fact, Rule, judge, severity
 from bnlint.errors import BnlintError, CaptureWarning, InputError
 from bnlint.finding import Finding, Mark, Measurement, ModuleLocation, SourceLocation
+from bnlint.flow.judged import traits
 from bnlint.flow.sites import Gradient, Statistic, find_sites
+from bnlint.flow.traits import Kind, Trait
 from bnlint.model.capture import capture
 from bnlint.model.lower import location_of, lower
 from bnlint.model.probe import Measured, measure, owner
@@ -110,9 +112,15 @@ def require_measured(checked: list[Checked]) -> None:
 def findings_of(checked: Checked) -> Iterator[Finding]:
     """Judge one measured layer (verdict table of the design, section 5)."""
     measured = checked.measured
-    if measured is None or not measured.wrong:
+    if measured is None:
         return
     where = ModuleLocation(checked.layer.path, type(checked.layer.module).__name__)
+    shown = _shown(measured)
+    yield from (_of_trait(rule, where, measured, trait) for rule, trait in shown if trait.purpose is None)
+    if not measured.wrong:
+        yield from _exchanged(measured, where)
+    if not measured.wrong or any(trait.kind is Kind.RUNNING_IN_TRAINING for _, trait in shown):
+        return
     statistics = [s for site in measured.sites for s in site.statistics]
     stopped = [s for s in statistics if measured.stopped(s)]
     flows = tuple((s.name, s not in stopped) for s in statistics)
@@ -133,25 +141,66 @@ def findings_of(checked: Checked) -> Iterator[Finding]:
             yield _finding(rule, fact, where, measurement)
 
 
+def _exchanged(measured: Measured, where: ModuleLocation) -> Iterator[Finding]:
+    """Report what only structure can tell: one process does not see what others add to its statistics."""
+    graph = measured.lowered.graph
+    for statistic in (statistic for site in measured.sites for statistic in site.statistics):
+        if statistic.gradient is Gradient.STOPPED and graph[statistic.stops[0]].name == "collective":
+            fact = Fact(statistic.name, statistic.gradient, "collective", purpose=statistic.purpose)
+            rule = judge(fact, "runtime")
+            if rule is not None:
+                location, marks = _stop_location(measured, statistic), _marks(measured, statistic)
+                yield _finding(rule, fact, where, None, location=location, marks=marks)
+
+
+def _shown(measured: Measured) -> list[tuple[Rule, Trait]]:
+    """List the traits that the recorded step shows, each with its rule; one that can be measured must be."""
+    found = [(judge(trait, "runtime"), trait) for trait in traits(measured.lowered.graph, measured.sites)]
+    return [
+        (rule, trait)
+        for rule, trait in found
+        if rule is not None and (trait.kind is not Kind.KEEPS_GRAPH or trait.subject in measured.kept)
+    ]
+
+
+def _of_trait(rule: Rule, where: ModuleLocation, measured: Measured, trait: Trait) -> Finding:
+    places = ((role, text, _line(measured, index)) for role, text, index in trait.marks)
+    gradient = Measurement(measured.error, measured.cosine, (), measured.exact) if measured.wrong else None
+    return Finding(
+        rule.code,
+        rule.name,
+        rule.severity,
+        f"layer {where.module or '(the model itself)'}: {trait.message}",
+        _line(measured, trait.node),
+        symbol=where.class_name,
+        module=where,
+        statistic=trait.subject,
+        marks=tuple(Mark(role, text, location) for role, text, location in places if location is not None),
+        measurement=gradient,
+    )
+
+
 def _finding(
     rule: Rule,
     fact: Fact,
     where: ModuleLocation,
-    measurement: Measurement,
+    measurement: Measurement | None,
     *,
     location: SourceLocation | None = None,
     marks: tuple[Mark, ...] = (),
 ) -> Finding:
     name = PLAIN.get(fact.statistic or "", fact.statistic)
-    what = f"no gradient flows through the {name}" if name else "its gradient is wrong, stopped unseen"
-    how = f" ({fact.stop})" if fact.stop else ""
+    if measurement is None:
+        told = f"the {name} is exchanged between processes in place; the error cannot be measured in one process"
+    else:
+        about = "" if measurement.exact else "about "
+        told = f"{_what(fact, name)}; gradient error {about}{measurement.error:.2g}, cosine {measurement.cosine:.3f}"
     why = f" ({fact.purpose.reason})" if fact.purpose else ""
     return Finding(
         rule.code,
         rule.name,
         severity(rule, fact),
-        f"layer {where.module or '(the model itself)'}: {what}{how}; gradient error "
-        f"{'' if measurement.exact else 'about '}{measurement.error:.2g}, cosine {measurement.cosine:.3f}{why}",
+        f"layer {where.module or '(the model itself)'}: {told}{why}",
         location,
         symbol=where.class_name,
         module=where,
@@ -160,6 +209,11 @@ def _finding(
         marks=marks,
         measurement=measurement,
     )
+
+
+def _what(fact: Fact, name: str | None) -> str:
+    what = f"no gradient flows through the {name}" if name else "its gradient is wrong, stopped unseen"
+    return f"{what} ({fact.stop})" if fact.stop else what
 
 
 def _plain(statistic: Statistic) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from bnlint.finding import SourceLocation
-from bnlint.flow.graph import FlowGraph, Kind, Origin
-from bnlint.flow.ops import JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
+from bnlint.flow.ops import COLLECTIVES, GATHERING, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.model.replay import set_item, written
+
+_COLLECTIVES_HOME = "torch.distributed.distributed_c10d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,21 @@ class Lowered:
     nodes: Mapping[int, fx.Node]
 
 
-def lower(module: fx.GraphModule) -> Lowered:
-    """Lower a recorded graph; what autograd did at each node is taken from its meta, not inferred."""
-    lowering = _Lowering(module)
+def lower(module: fx.GraphModule, layer: nn.Module | None = None) -> Lowered:
+    """Lower a recorded graph, of a layer; what autograd did at each node is taken from its meta, not inferred."""
+    lowering = _Lowering(module, None if layer is None else owner_of(layer))
     for node in module.graph.nodes:
         lowering.visit(node)
     return Lowered(lowering.flow, lowering.nodes)
+
+
+def owner_of(layer: nn.Module) -> Owner:
+    """Describe the class of a layer."""
+    bases = frozenset(cls.__name__ for cls in type(layer).__mro__[1:])
+    parameters = frozenset(name for name, _ in layer.named_parameters())
+    buffers = frozenset(name for name, _ in layer.named_buffers())
+    plain = frozenset(name for name, value in vars(layer).items() if isinstance(value, Tensor))
+    return Owner(type(layer).__name__, "forward", bases, parameters, buffers, buffers | plain, plain)
 
 
 def location_of(node: fx.Node) -> SourceLocation | None:
@@ -47,9 +58,9 @@ def _character(path: str, line: int, column: int) -> int:
 
 
 class _Lowering:
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(self, module: fx.GraphModule, owner: Owner | None) -> None:
         self.module = module
-        self.flow = FlowGraph()
+        self.flow = FlowGraph(owner)
         self.index: dict[fx.Node, int] = {}
         self.pairs: dict[fx.Node, tuple[int, int]] = {}
         self.nodes: dict[int, fx.Node] = {}
@@ -64,6 +75,8 @@ class _Lowering:
                 self.add(node, Kind.OUTPUT, "output", self.operands(node.args))
             case "call_function" | "call_method":
                 self._call(node)
+                if "rebound" in node.meta and node in self.index:
+                    self._store(node, node.meta["rebound"], self.index[node], self.index[node])
 
     def add(
         self,
@@ -114,6 +127,9 @@ class _Lowering:
             self.bind(node, Kind.OP, "opaque", self.operands((node.args, node.kwargs)), live=node.meta.get("live"))
         elif node.meta.get("alias"):
             self.bind(node, Kind.STOP, "alias", self.operands(node.args)[:1], live=False)
+        elif name in COLLECTIVES and getattr(node.target, "__module__", "") == _COLLECTIVES_HOME:
+            operands = self.operands(node.args[-1:] if name in GATHERING else (node.args, node.kwargs))
+            self.bind(node, Kind.STOP, "collective", operands[:1], live=False)
         elif name in STOPS and (node.target is not getattr or name == "data"):
             self._stop(node, STOPS[name])
         else:
@@ -147,8 +163,10 @@ class _Lowering:
         if (is_inplace(name) or node.target is set_item) and operands:
             state = self._state_of(operands[0], grad=bool(node.meta.get("grad", True)))
             if state is not None:
+                plain = name.rstrip("_")
+                content = operands[-1] if plain == "copy" else self.add(node, Kind.OP, plain, operands)
                 for value in operands[1:]:
-                    self.add(node, Kind.STORE, state, [value])
+                    self._store(node, state, value, content, around=self.flow[operands[0]].kind is Kind.STOP)
                 self.index[node] = operands[0]
                 return
         if name in PAIRS:
@@ -167,6 +185,10 @@ class _Lowering:
         elif role(plain) in {Role.SHAPE, Role.POINTWISE, Role.REDUCTION}:
             operands = operands[:1]
         self.index[node] = self._result(node, plain, operands)
+
+    def _store(self, node: fx.Node, buffer: str, value: int, content: int, *, around: bool = False) -> None:
+        attributes = {"recorded": bool(node.meta.get("grad", True)), "content": content, "around": around}
+        self.add(node, Kind.STORE, buffer, [value], attributes=attributes)
 
     def _pair(self, node: fx.Node) -> list[int]:
         values = [*node.args, *(node.kwargs[key] for key in ("other", "exponent") if key in node.kwargs)][:2]
@@ -191,6 +213,7 @@ def reduction_attributes(node: fx.Node) -> dict[str, object]:
     shape = source.meta.get("shape") if isinstance(source, fx.Node) else None
     rank = len(shape) if shape is not None else None
     rest = list(node.args[1:])
+    spreads = name in {"var", "std"} or name in PAIRS
     correction = node.kwargs.get("correction")
     if correction is None and "unbiased" in node.kwargs:
         correction = int(bool(node.kwargs["unbiased"]))
@@ -199,7 +222,7 @@ def reduction_attributes(node: fx.Node) -> dict[str, object]:
     if name == "norm" and rest:
         rest.pop(0)
     dims = node.kwargs.get("dim", node.kwargs.get("axis", rest[0] if rest else None))
-    if name in {"var", "std"} and len(rest) > 1 and isinstance(rest[1], bool):
+    if spreads and len(rest) > 1 and isinstance(rest[1], bool):
         correction = int(bool(rest.pop(1)))
     keepdim = bool(node.kwargs.get("keepdim", rest[1] if len(rest) > 1 else False))
     if isinstance(dims, int):
@@ -209,7 +232,7 @@ def reduction_attributes(node: fx.Node) -> dict[str, object]:
     return {
         "dims": tuple(dims) if isinstance(dims, (list, tuple)) else None,
         "keepdim": keepdim,
-        "correction": 1 if correction is None and name in {"var", "std"} else correction,
+        "correction": 1 if correction is None and spreads else correction,
         "rank": rank,
     }
 

@@ -21,6 +21,7 @@ from bnlint.errors import BnlintError, InputError
 from bnlint.flow.graph import Kind
 from bnlint.flow.sites import Gradient, Site, Statistic, find_sites
 from bnlint.model.capture import Capture, capture
+from bnlint.model.kept import keeping_graphs
 from bnlint.model.lift import Lifted
 from bnlint.model.lower import Lowered, floating, lower
 from bnlint.model.memory import tensors_in
@@ -53,6 +54,7 @@ class Measured:
         sites: The normalizations of the layer itself.
         lowered: Its flow graph.
         shape: Shape of the probe.
+        kept: The running statistics that keep the graph of the step before.
     """
 
     error: float
@@ -64,6 +66,7 @@ class Measured:
     sites: tuple[Site, ...]
     lowered: Lowered
     shape: tuple[int, ...]
+    kept: tuple[str, ...] = ()
 
     @property
     def wrong(self) -> bool:
@@ -93,7 +96,7 @@ class Probe:
     def __init__(self, layer: nn.Module, call: Call | None, *, shrink: bool = True) -> None:
         self.module = _awake(detached_copy(layer).double().train())
         self.args, self.kwargs, self.captured = self._captured(type(layer).__name__, call, shrink)
-        self.lowered = lower(self.captured.graph_module)
+        self.lowered = lower(self.captured.graph_module, self.module)
         self.sites = tuple(site for site in find_sites(self.lowered.graph) if owner(self.lowered, site) == "")
         self.x: Tensor = next(leaf for leaf in tree_flatten((self.args, self.kwargs))[0] if floating(leaf)).detach()
         # Normal and not centered: summed outputs have no gradient in a right normalization, and a
@@ -227,6 +230,7 @@ def measure(layer: nn.Module, call: Call | None = None) -> Measured:
             sites=probe.sites,
             lowered=probe.lowered,
             shape=shape,
+            kept=keeping_graphs(probe.module, lambda x: probe.run(probe.module, x), probe.x),
         )
 
 

@@ -96,6 +96,7 @@ def record(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], inpu
         recorder.bind(recorder.graph.placeholder(f"input_{index}"), tensor)
     with module_calls(recorder.entered), opaque_calls(recorder.opaque), recorder:
         result = model(*args, **kwargs)
+    recorder.rebound(model)
     recorder.graph.output(tuple(recorder.argument(tensor) for tensor in tensors_in(result)))
     return Recording(recorder.graph, recorder.attributes, result, recorder.calls)
 
@@ -127,6 +128,13 @@ class Recorder(TorchFunctionMode):
             if tensors_in(value[key]):
                 part = self.graph.call_function(operator.getitem, (node, key))
                 self.bind(part, value[key], held)
+
+    def rebound(self, model: nn.Module) -> None:
+        """Mark the nodes that made what the model's own tensors were replaced with (`self.running_mean = ...`)."""
+        for tensor, name, _ in _state(model):
+            node = None if id(tensor) in self._names else self._memory.node_of(tensor)
+            if node is not None:
+                node.meta["rebound"] = name
 
     @contextmanager
     def entered(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
@@ -264,13 +272,19 @@ def _names(model: nn.Module) -> dict[int, tuple[str, str, Tensor]]:
     names: dict[int, tuple[str, str, Tensor]] = {}
     for name, parameter in model.named_parameters():
         names.setdefault(id(parameter), (name, "parameter", parameter))
+    for tensor, name, kind in _state(model):
+        names.setdefault(id(tensor), (name, kind, tensor))
+    return names
+
+
+def _state(model: nn.Module) -> Iterator[tuple[Tensor, str, str]]:
+    """Yield the buffers of a model, then its plain tensors, each with its name and kind."""
     for name, buffer in model.named_buffers():
-        names.setdefault(id(buffer), (name, "buffer", buffer))
+        yield buffer, name, "buffer"
     for path, module in model.named_modules():
         for attribute, value in vars(module).items():
             if isinstance(value, Tensor):
-                names.setdefault(id(value), (f"{path}.{attribute}".lstrip("."), "constant", value))
-    return names
+                yield value, f"{path}.{attribute}".lstrip("."), "constant"
 
 
 def _property(func: Any) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from torch import fx
 
 from bnlint.flow.graph import FlowGraph, Kind
+from bnlint.flow.reading import train_args
 from bnlint.flow.sites import Statistic
-from bnlint.flow.statistics import train_args
 from bnlint.model.lower import Lowered
 
 _BYPASSED = frozenset({"detach", "data", "alias"})

@@ -11,8 +11,8 @@ from torch.utils._pytree import tree_flatten
 from bnlint.errors import RepairError
 from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.ops import Role, role
+from bnlint.flow.reading import constant
 from bnlint.flow.sites import Site, Statistic
-from bnlint.flow.statistics import constant
 from bnlint.model.lower import floating
 from bnlint.model.probe import Measured
 from bnlint.model.shapes import Call
@@ -81,6 +81,8 @@ def recognize(layer: nn.Module, measured: Measured, call: Call | None = None) ->
         raise RepairError("no normalization can be seen in it")
     if len(measured.sites) > 1:
         raise RepairError(f"{len(measured.sites)} normalizations in one layer")
+    if any(node.kind is Kind.STOP and node.name == "collective" for node in graph):
+        raise RepairError("it exchanges its statistics between processes, and one process cannot prove a repair")
     site = measured.sites[0]
     _require_plain(layer, graph, site)
     spread, centers = _spread(site)

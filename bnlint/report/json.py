@@ -15,10 +15,11 @@ def render(findings: Sequence[Finding]) -> str:
     Returns:
         A list of objects that all have the same keys in the same order; an absent fact is null.
     """
-    return json.dumps([_finding(finding) for finding in findings], indent=2, allow_nan=False)
+    return json.dumps([as_object(finding) for finding in findings], indent=2, allow_nan=False)
 
 
-def _finding(finding: Finding) -> dict[str, object]:
+def as_object(finding: Finding) -> dict[str, object]:
+    """Return the object of one finding."""
     module, measured = finding.module, finding.measurement
     return {
         "code": finding.code,

@@ -13,9 +13,10 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from bnlint.finding import Finding, Mark
+from bnlint.finding import Finding, Fix, Mark, Severity
+from bnlint.report.change import Changed, changes
 
-SEVERITY_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
+SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _ROLE_STYLES = {"statistic": "bold blue", "stop": "bold red", "use": "bold magenta"}
 _GUTTER = "blue"
 _TAB = "    "
@@ -56,18 +57,25 @@ class _Excerpt:
     untold: list[Mark] = field(default_factory=list)
 
 
-def render(findings: Sequence[Finding], read_source: Callable[[str], str | None], console: Console) -> None:
+def render(
+    findings: Sequence[Finding],
+    read_source: Callable[[str], str | None],
+    console: Console,
+    read_fixed: Callable[[Fix], tuple[str, str] | None] = lambda _: None,
+) -> None:
     """Print findings in the manner of compilers: message, excerpt with the marks, fix, rule page.
 
     Args:
         findings: Printed in the order given.
         read_source: Gives the text of a path, or None where it cannot be read; marks are then told without excerpt.
         console: Where to print; it decides about color, width and encoding.
+        read_fixed: Gives the text of the file that a fix changes, before and after, or None where it cannot be told.
     """
     width = console.width if console.is_terminal else _WIDEST_IN_A_FILE
     paper = _Paper(width, console.encoding)
     for finding in findings:
-        for row in _rows(finding, read_source, paper):
+        fixed = read_fixed(finding.fix) if finding.fix else None
+        for row in _rows(finding, read_source, paper, changes(*fixed) if fixed else []):
             console.print(row, soft_wrap=not console.is_terminal)
         console.print()
 
@@ -96,18 +104,22 @@ def printable(text: str, encoding: str) -> str:
     return "".join(shown).encode(encoding, "replace").decode(encoding)
 
 
-def _rows(finding: Finding, read_source: Callable[[str], str | None], paper: _Paper) -> Iterator[Text]:
+def _rows(
+    finding: Finding, read_source: Callable[[str], str | None], paper: _Paper, changed: Sequence[Changed]
+) -> Iterator[Text]:
     marks: dict[str, list[Mark]] = defaultdict(list)
     if at := finding.location:
         marks[at.path] = [] if finding.marks else [Mark("stop", "", at)]
     for mark in finding.marks:
         marks[mark.location.path].append(mark)
     excerpts = {path: _excerpt(read_source(path), of_path) for path, of_path in marks.items()}
-    digits = max((len(str(line)) for each in excerpts.values() for line in each.marked), default=1)
+    numbers = [*(line for each in excerpts.values() for line in each.marked), *(line.number for line in changed)]
+    digits = max((len(str(number)) for number in numbers), default=1)
 
     style = SEVERITY_STYLES[finding.severity]
     yield Text.assemble(
-        (f"{finding.severity}[{finding.code}] ", style), (f"{finding.name}: {paper.text(finding.message)}", "bold")
+        (f"{finding.severity}[{finding.code}] ", style),
+        (f"{finding.name}: {paper.text(finding.message)}", _headline_style(finding)),
     )
     if at:
         yield _arrow("-->", f"{at.path}:{at.line}:{at.column}", digits, paper)
@@ -119,7 +131,14 @@ def _rows(finding: Finding, read_source: Callable[[str], str | None], paper: _Pa
         yield from _excerpt_rows(excerpt, digits, paper)
     for note in (*_untold(excerpts.values()), _help(finding)):
         yield _row(digits, "=", Text(paper.text(note)))
+    for line in changed:
+        yield _change_row(line, digits, paper)
     yield _row(digits, "=", Text(f"run `bnlint rule {finding.code}` for the page", "dim"))
+
+
+def _headline_style(finding: Finding) -> str:
+    """Errors are loud, notes are not."""
+    return "" if finding.severity is Severity.NOTE else "bold"
 
 
 def _arrow(arrow: str, target: str, digits: int, paper: _Paper) -> Text:
@@ -131,6 +150,15 @@ def _row(digits: int, separator: str, content: Text, number: int | None = None) 
     return Text.assemble((margin, _GUTTER), " " if content else "", content)
 
 
+def _change_row(line: Changed, digits: int, paper: _Paper) -> Text:
+    sign, style = ("+", "green") if line.added else ("-", "red")
+    text = paper.text(line.text)
+    width = paper.width - digits - len(" + ")
+    if cell_len(text) > width:
+        text = set_cell_size(text, width - len(_ELISION)) + _ELISION
+    return Text.assemble((f"{line.number:>{digits}} ", _GUTTER), (f"{sign} {text}".rstrip(), style))
+
+
 def _untold(excerpts: Iterable[_Excerpt]) -> Iterator[str]:
     for mark in (mark for excerpt in excerpts for mark in excerpt.untold if mark.text):
         yield f"{mark.text} ({mark.location.path}:{mark.location.line})"
@@ -139,7 +167,8 @@ def _untold(excerpts: Iterable[_Excerpt]) -> Iterator[str]:
 def _help(finding: Finding) -> str:
     if finding.fix is None:
         return "help: no automatic fix"
-    who = "`bnlint fix` does it" if finding.fix.safe else "`bnlint fix` leaves it to you: it changes forward values"
+    unsafe = "`bnlint fix --unsafe-fixes` does it: forward values change"
+    who = "`bnlint fix` does it" if finding.fix.safe else unsafe
     return f"help: {finding.fix.message} ({who})"
 
 

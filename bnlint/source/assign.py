@@ -5,8 +5,8 @@ from __future__ import annotations
 import libcst as cst
 
 from bnlint.finding import SourceLocation
+from bnlint.flow.ops import RUNNING
 from bnlint.source.calls import Caller
-from bnlint.source.names import RUNNING
 from bnlint.source.values import Instance, Items, Literal, Opaque, State, Tensor, Value
 
 

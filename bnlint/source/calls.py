@@ -7,8 +7,10 @@ from dataclasses import replace
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.ops import CASTS, GRAD_OFF, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import CASTS, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.source.classes import last_name
+from bnlint.source.collectives import Collectives, in_place
+from bnlint.source.gradmode import grad_switch
 from bnlint.source.record import PARTS
 from bnlint.source.reductions import reduction_attributes
 from bnlint.source.spelled import Spelled
@@ -34,10 +36,14 @@ _FACTS = frozenset(
     {"size", "dim", "numel", "nelement", "stride", "element_size", "register_hook", "get_device", "backward"}
 )
 _TENSOR_PACKAGES = ("torch.", "numpy.", "einops.")
-_SILENT_BUILTINS = frozenset({"isinstance", "len", "print", "hasattr", "type", "range", "id", "repr", "str", "super"})
+_SILENT_BUILTINS = frozenset(
+    {"isinstance", "len", "print", "hasattr", "getattr", "type", "range", "id", "repr", "str", "super"}
+)
+#: methods that sum values into places of a tensor of zeros
+_SCATTERING = frozenset({"index_add", "index_add_", "scatter_add", "scatter_add_"})
 
 
-class Caller(Spelled):
+class Caller(Collectives, Spelled):
     """Interprets calls."""
 
     def call(self, state: State, node: cst.Call) -> Value:
@@ -79,6 +85,8 @@ class Caller(Spelled):
                 result = self.invoke(state, Function(method, {}, cls, callee), args, kwargs)
                 lost = isinstance(result, (Opaque, Literal))
                 return self.opaque_call(state, [*args, *kwargs.values()], node) if lost else result
+            case Opaque() if last_name(node.func) in _SCATTERING and args and isinstance(args[-1], Tensor):
+                return self.add(state, "sum", [args[-1].node], self.locate(node))
             case _:
                 return self.opaque_call(state, [callee, *args, *kwargs.values()], node)
 
@@ -174,13 +182,18 @@ class Caller(Spelled):
         if name == "set_grad_enabled":
             self._switch_grad(state, [*args, *kwargs.values()], node)
             return Opaque("?")
+        if in_place(path):
+            self.collective(state, name, node)
+            return Opaque("?")
         if (switch := grad_switch(Name(path), [*args, *kwargs.values()])) is not None:
             return Switch(switch)
         if path == "torch.is_grad_enabled":
             return Condition(Mode.BOTH, Mode.EVAL)
         if path in {"abs", "pow"} and tensors:
             return self._operation(state, path, args, kwargs, node)
-        if path in {"float", "int", "bool"} and tensors:
+        if path in {"int", "bool"} and tensors:
+            return Opaque("?")  # in steps: there is no gradient to stop
+        if path == "float" and tensors:
             return self.stop(state, "float", tensors[0], self.locate(node), self.locate(node))
         if path in {"dict", "list", "tuple", "set", "reversed", "sorted", "iter"}:
             items = next((v for v in args if isinstance(v, (Items, Tensor))), Items())
@@ -275,19 +288,3 @@ def _over(node: cst.Call, given: int) -> str:
     own = node.args if given > len(node.args) else node.args[1:]
     code = cst.Module(body=[]).code_for_node
     return ", ".join(code(argument.with_changes(comma=cst.MaybeSentinel.DEFAULT)) for argument in own)
-
-
-def grad_switch(value: Value, call_args: list[Value]) -> str | None:
-    """Return the kind of stop when a context manager or decorator turns the recording of gradients off in training."""
-    if isinstance(value, Switch):
-        return value.kind
-    if not isinstance(value, Name):
-        return None
-    name = value.path.rsplit(".", 1)[-1]
-    if name not in GRAD_OFF or not value.path.startswith("torch."):
-        return None
-    if name == "set_grad_enabled" and call_args != [Literal(False)]:
-        return None
-    if name == "inference_mode" and call_args not in ([], [Literal(True)]):
-        return None
-    return GRAD_OFF[name]

@@ -6,7 +6,6 @@ import ast
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import libcst as cst
@@ -15,26 +14,20 @@ from bnlint.catalog import BY_CODE
 from bnlint.finding import Finding, SourceLocation
 from bnlint.flow.graph import FlowGraph
 from bnlint.flow.sites import attributes_given, find_sites
+from bnlint.source.checked import Checked
 from bnlint.source.conversion import conversions, may_convert
 from bnlint.source.lower import Lowered, lower, parse, unplaced
 from bnlint.source.outline import outline
 from bnlint.source.project import Project, absolute
 from bnlint.source.screen import may_hold_findings, screen
 from bnlint.source.suppress import suppressed
-from bnlint.source.text import SourceText, apply
+from bnlint.source.text import SourceText, apply, compatible
+from bnlint.source.unused import judged, names_rules
 from bnlint.source.verdicts import Reported, finding_of, reported
 from bnlint.source.view import View
 
 #: how often a file is checked again after fixes that made room for others
 MAX_PASSES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What a check found, and the functions whose flow it lost."""
-
-    findings: tuple[Finding, ...] = ()
-    lost: tuple[str, ...] = ()
 
 
 def check_source(source: bytes, path: str, project: Project | None = None) -> list[Finding]:
@@ -89,7 +82,7 @@ def _inspected(text: SourceText, path: str, tree: ast.Module, project: Project |
         return Checked((_broken(path, error.message, error.raw_line, error.raw_column + 1),))
     view = View(project or Project(), file, sketch, screened.elsewhere)
     # To place nodes takes longer than to parse: that is done only for a file which holds a finding.
-    facts, lost = _followed(text, lower(unplaced(parsed), screened.wanted, view.unplaced))
+    facts, lost = _followed(text, path, lower(unplaced(parsed), screened.wanted, view.unplaced))
     if not facts:
         return Checked((), lost)
 
@@ -97,19 +90,21 @@ def _inspected(text: SourceText, path: str, tree: ast.Module, project: Project |
     def given_back(owner: str) -> frozenset[str]:
         return _given_back(lower(unplaced(parsed), None, view.unplaced), owner)
 
-    facts, lost = _followed(text, lower(parsed, screened.wanted, view.placed), given_back)
+    facts, lost = _followed(text, path, lower(parsed, screened.wanted, view.placed), given_back)
     found: dict[object, Finding] = {}
-    for graph, fact in facts:
+    # Seen from several functions, the one that knows a reason for it tells, and last the one that can only guess.
+    for graph, fact in sorted(facts, key=lambda each: each[1].doubt):
         finding = finding_of(text, parsed, graph, fact)
-        key = finding and (finding.code, finding.location, finding.statistic)
-        # Seen from several functions, the one that knows a reason for it tells.
-        if finding is not None and (key not in found or finding.severity.rank < found[key].severity.rank):
-            found[key] = finding
+        if finding is not None:
+            found.setdefault((finding.code, finding.location, finding.statistic), finding)
     return Checked(tuple(found.values()), lost)
 
 
 def _followed(
-    text: SourceText, functions: Iterable[Lowered], given_back: Callable[[str], frozenset[str]] | None = None
+    text: SourceText,
+    path: str,
+    functions: Iterable[Lowered],
+    given_back: Callable[[str], frozenset[str]] | None = None,
 ) -> tuple[list[tuple[FlowGraph, Reported]], tuple[str, ...]]:
     """Return what rules report of functions, and the functions whose flow was lost.
 
@@ -123,16 +118,19 @@ def _followed(
             continue
         given = given_back(function.symbol.rpartition(".")[0]) if given_back and function.graph.kept else ()
         sites = find_sites(function.graph, given)
-        facts += [(function.graph, fact) for fact in reported(text, sites, function.graph)]
+        facts += [(function.graph, fact) for fact in reported(text, path, sites, function.graph)]
         if facts and given_back is None:
             break
     return facts, tuple(lost)
 
 
 def _unsuppressed(text: SourceText, path: str, project: Project | None, findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings that no comment suppresses: a comment holds in the file of the stop."""
+    """Return the findings that no comment suppresses, and the comments of the file that suppress none.
+
+    A comment holds in the file of the stop.
+    """
     own = [finding for finding in findings if finding.location is None or finding.location.path == path]
-    kept = suppressed(text.text, own)
+    kept = sorted(judged(text.text, own, path), key=_position) if names_rules(text.text) else own
     others = {f.location.path: None for f in findings if f.location is not None and f.location.path != path}
     for other in others:
         read = project.read(absolute(Path(other))) if project is not None else None
@@ -141,17 +139,32 @@ def _unsuppressed(text: SourceText, path: str, project: Project | None, findings
     return kept
 
 
-def fix_source(source: bytes, path: str, wanted: Callable[[Finding], bool], project: Project | None = None) -> bytes:
-    """Apply the safe fixes of the wanted findings until none is left.
+def fix_source(
+    source: bytes,
+    path: str,
+    wanted: Callable[[Finding], bool],
+    project: Project | None = None,
+    *,
+    unsafe: bool = False,
+) -> bytes:
+    """Apply the fixes of the wanted findings until none is left.
 
     The result parses, else the text before the offending fix comes back.
+
+    Args:
+        source: The bytes of the file.
+        path: What the findings call the file.
+        wanted: Which findings to fix.
+        project: The files around it.
+        unsafe: Whether to apply fixes that are not safe as well.
     """
     for _ in range(MAX_PASSES):
-        found = [f for f in check_source(source, path, project) if wanted(f) and f.fix is not None and f.fix.safe]
-        if not found:
+        found = (finding.fix for finding in check_source(source, path, project) if wanted(finding))
+        fixes = [fix for fix in found if fix is not None and (fix.safe or unsafe)]
+        if not fixes:
             break
         text = SourceText.decode(source)
-        fixed = text.encode(apply(text, [edit for f in found if f.fix for edit in f.fix.edits]))
+        fixed = text.encode(apply(text, compatible(fixes)))
         if fixed == source or isinstance(_tree(fixed, path), Finding):
             break
         source = fixed

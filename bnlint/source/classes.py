@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from bnlint.source.declared import declared
 from bnlint.source.names import dotted
 from bnlint.source.values import Class, Member, Scope
 
 _NATIVE_PARAMETERS = frozenset({"weight", "bias"})
 #: an attribute that starts as one of these is state, like a buffer
 _CONSTANT_TENSORS = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "tensor"})
-_NATIVE_BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+#: what torch's own layers keep
+NATIVE_BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 
 
 def describe(node: cst.ClassDef, scope: Scope) -> Class:
@@ -31,7 +33,7 @@ def describe(node: cst.ClassDef, scope: Scope) -> Class:
             base = base or known
         elif name.endswith("Norm") or "BatchNorm" in name or "InstanceNorm" in name:
             parameters |= _NATIVE_PARAMETERS
-            buffers |= _NATIVE_BUFFERS
+            buffers |= NATIVE_BUFFERS
     methods = dict(base.methods) if base else {}
     members = dict(base.members) if base else {}
     fields = list(base.fields) if base else []
@@ -53,6 +55,8 @@ def describe(node: cst.ClassDef, scope: Scope) -> Class:
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
                 _literal(name, value, literals)
     members |= {name: Member(path, scope) for name, path in made.items()}
+    state = declared(node, base.declared if base else None)
+    buffers |= state.plain.keys()
     return Class(
         node.name.value,
         methods,
@@ -63,6 +67,7 @@ def describe(node: cst.ClassDef, scope: Scope) -> Class:
         base,
         members,
         frozenset(bases) - {""},
+        state,
     )
 
 

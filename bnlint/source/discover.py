@@ -6,13 +6,11 @@ import difflib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from bnlint.errors import InputError
+from bnlint.source.patterns import Patterns, ignored
 
 SUFFIXES = (".py", ".pyi")
 DEFAULT_EXCLUDE = (
@@ -22,20 +20,13 @@ DEFAULT_EXCLUDE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Patterns:
-    """Ignore patterns, read relative to the folder `base`."""
-
-    base: Path
-    spec: GitIgnoreSpec
-
-    def verdict(self, path: str) -> bool | None:
-        """Whether they ignore this absolute path (a folder ends in a separator); None where they are silent."""
-        below = path.removeprefix(os.path.join(self.base, ""))  # noqa: PTH118 (Path drops the final separator)
-        return self.spec.check_file(below).include if below and below != path else None
-
-
-def discover(paths: Sequence[Path], *, exclude: Sequence[str] = (), respect_gitignore: bool = True) -> list[Path]:
+def discover(
+    paths: Sequence[Path],
+    *,
+    exclude: Callable[[Path], Sequence[Patterns]] = lambda _: (),
+    respect_gitignore: bool = True,
+    force_exclude: bool = False,
+) -> list[Path]:
     """Find the Python files below the given paths.
 
     What is named is read: a file or folder given by name is taken even where a pattern ignores it.
@@ -43,8 +34,9 @@ def discover(paths: Sequence[Path], *, exclude: Sequence[str] = (), respect_giti
 
     Args:
         paths: Files and folders.
-        exclude: More patterns to leave out, in the syntax of .gitignore, relative to the working folder.
+        exclude: Gives for an absolute folder the patterns to leave out that hold in it.
         respect_gitignore: Whether .gitignore files count, those of enclosing folders up to the repository included.
+        force_exclude: Whether to leave out even what is named, if it is excluded.
 
     Returns:
         Each file once, in the order of the paths and sorted within a folder.
@@ -52,12 +44,24 @@ def discover(paths: Sequence[Path], *, exclude: Sequence[str] = (), respect_giti
     Raises:
         InputError: If a path does not exist, cannot be read or is no Python source.
     """
-    spec = _spec(exclude)
     found: dict[Path, Path] = {}
     for path in paths:
-        for file in sorted(_walk(path, spec, respect_gitignore)) if _is_folder(path) else [_named_file(path)]:
+        is_folder = _is_folder(path)
+        if force_exclude and is_excluded(path, exclude):
+            continue
+        for file in sorted(_walk(path, exclude, respect_gitignore)) if is_folder else [_named_file(path)]:
             found.setdefault(file.resolve(), file)
     return list(found.values())
+
+
+def is_excluded(path: Path, exclude: Callable[[Path], Sequence[Patterns]]) -> bool:
+    """Whether a file or folder, or one that it lies in below the working folder, is excluded."""
+    full = path.resolve()
+    here = Path.cwd()
+    parts = full.relative_to(here).parts if full.is_relative_to(here) else full.parts[-1:]
+    folders = parts if path.is_dir() else parts[:-1]
+    spelled = f"{full}{os.sep * path.is_dir()}"
+    return any(part in DEFAULT_EXCLUDE for part in folders) or ignored(spelled, exclude(full.parent))
 
 
 def _is_folder(path: Path) -> bool:
@@ -92,20 +96,21 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where=str(path))
 
 
-def _walk(start: Path, exclude: GitIgnoreSpec, respect_gitignore: bool) -> Iterator[Path]:
-    root, here = start.resolve(), Path.cwd()
-    excluded: tuple[_Patterns, ...] = (_Patterns(here if root.is_relative_to(here) else root, exclude),)
+def _walk(start: Path, exclude: Callable[[Path], Sequence[Patterns]], respect_gitignore: bool) -> Iterator[Path]:
+    root = start.resolve()
     outer = _enclosing_gitignores(root) if respect_gitignore else ()
     # Patterns that ignore the named folder itself have been overruled by naming it.
-    excluded, outer = (() if _ignored(f"{root}{os.sep}", each) else each for each in (excluded, outer))
+    outer = () if ignored(f"{root}{os.sep}", outer) else outer
+    overruled = [each for each in exclude(root) if ignored(f"{root}{os.sep}", (each,))]
     stack = [(root, outer)]
     while stack:
         folder, outer = stack.pop()
         ignores = (*_gitignore(folder), *outer) if respect_gitignore else ()
+        excluded = [each for each in exclude(folder) if each not in overruled]
         for entry in _entries(folder):
             is_folder = entry.is_dir(follow_symlinks=False)
             unwanted = entry.name in DEFAULT_EXCLUDE if is_folder else not entry.name.endswith(SUFFIXES)
-            if unwanted or _ignored(entry.path + os.sep * is_folder, (*excluded, *ignores)):
+            if unwanted or ignored(entry.path + os.sep * is_folder, (*excluded, *ignores)):
                 continue
             if is_folder:
                 stack.append((Path(entry.path), ignores))
@@ -121,34 +126,16 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise _unreadable(folder, error) from error
 
 
-def _ignored(path: str, patterns: Sequence[_Patterns]) -> bool:
-    """As in git, the first that says something about a path decides; patterns come innermost first."""
-    return next((verdict for each in patterns if (verdict := each.verdict(path)) is not None), False)
-
-
-def _enclosing_gitignores(folder: Path) -> tuple[_Patterns, ...]:
+def _enclosing_gitignores(folder: Path) -> tuple[Patterns, ...]:
     """The .gitignore files above a folder, up to the root of its repository."""
     above = [folder, *folder.parents]
     depth = next((depth for depth, each in enumerate(above) if (each / ".git").exists()), 0)
     return tuple(patterns for each in above[1 : depth + 1] for patterns in _gitignore(each))
 
 
-def _gitignore(folder: Path) -> tuple[_Patterns, ...]:
+def _gitignore(folder: Path) -> tuple[Patterns, ...]:
     try:
         text = (folder / ".gitignore").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return ()
-    return (_Patterns(folder, _spec(text.splitlines())),)
-
-
-def _spec(lines: Iterable[str]) -> GitIgnoreSpec:
-    """Compile patterns; like git, pass over those that are malformed."""
-    return GitIgnoreSpec.from_lines(line for line in lines if _is_pattern(line))
-
-
-def _is_pattern(line: str) -> bool:
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except (ValueError, re.error):
-        return False
-    return True
+    return (Patterns.compile(folder, text.splitlines()),)

@@ -179,6 +179,8 @@ class Evaluator(Recorder, ABC):
             match left, right:
                 case Literal(int() | float() as a), Literal(int() | float() as b) if name in {"add", "sub", "mul"}:
                     return Literal({"add": a + b, "sub": a - b, "mul": a * b}[name])
+                case Literal(1 | 1.0), Opaque(text) if name == "sub":
+                    return Opaque(f"1 - {text}")
                 case _:
                     return unknown(left, right)
         args = [self.operand(state, left), self.operand(state, right)]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bnlint import atomic
+from bnlint.cache import Cache
 from bnlint.errors import InputError
 from bnlint.finding import Finding
-from bnlint.source.check import check_source, fix_source, inspect_source
+from bnlint.source.checked import Checked
+from bnlint.source.ignores import with_ignores
 from bnlint.source.project import Project
 from bnlint.source.text import SourceText
 
@@ -61,9 +63,18 @@ class CheckedFiles:
     unreadable: tuple[InputError, ...]
 
 
-def check_files(paths: Sequence[Path], progress: Callable[[Path], None] | None = None) -> CheckedFiles:
-    """Check files one by one, each with what it imports from other files of its project."""
+def check_files(
+    paths: Sequence[Path], progress: Callable[[Path], None] | None = None, cache_folder: Path | None = None
+) -> CheckedFiles:
+    """Check files one by one, each with what it imports from other files of its project.
+
+    Args:
+        paths: The files.
+        progress: Called with each file before it is checked.
+        cache_folder: Where to keep what was found for the next run; None keeps nothing.
+    """
     project = Project(paths)
+    cache = Cache(cache_folder, project.spelled) if cache_folder is not None else None
     findings: list[Finding] = []
     lost: list[tuple[Path, str]] = []
     unreadable: list[InputError] = []
@@ -75,10 +86,23 @@ def check_files(paths: Sequence[Path], progress: Callable[[Path], None] | None =
         except InputError as error:
             unreadable.append(error)
             continue
-        checked = inspect_source(source, str(path), project)
+        checked = _checked(path, source, project, cache)
         findings += checked.findings
         lost += [(path, symbol) for symbol in checked.lost]
     return CheckedFiles(tuple(_distinct(findings, paths)), tuple(lost), tuple(unreadable))
+
+
+def _checked(path: Path, source: bytes, project: Project, cache: Cache | None) -> Checked:
+    known = cache.load(path, source) if cache is not None else None
+    if known is not None:
+        return known
+    # A run that finds everything in the cache needs neither the analysis nor libcst.
+    from bnlint.source.check import inspect_source
+
+    checked = inspect_source(source, str(path), project)
+    if cache is not None:
+        cache.store(path, source, checked, project.looked_at(path))
+    return checked
 
 
 def _distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Finding]:
@@ -100,8 +124,10 @@ def _distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Findin
     return sorted(kept.values(), key=place)
 
 
-def fix_files(paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool) -> list[FixedFile]:
-    """Apply the safe fixes of the wanted findings; each file is written whole or not at all.
+def fix_files(
+    paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool, unsafe: bool = False
+) -> list[FixedFile]:
+    """Apply the fixes of the wanted findings, `unsafe` ones if asked; each file is written whole or not at all.
 
     A finding in another file than the one that shows it counts once, with the first that does.
     """
@@ -113,16 +139,51 @@ def fix_files(paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write
         return wanted(finding) and (finding.code, finding.location, finding.statistic) not in told
 
     for path in paths:
-        before = read(path)
-        findings = tuple(f for f in check_source(before, str(path), project) if new(f))
-        after = fix_source(before, str(path), wanted, project) if findings else before
-        left = tuple(f for f in check_source(after, str(path), project) if new(f)) if after != before else findings
-        told |= {(f.code, f.location, f.statistic) for f in left if f.location and f.location.path != str(path)}
-        fixed.append(FixedFile(path, before, after, findings, left))
-        if write and after != before:
-            _replace(path, after)
+        file = fix_text(path, read(path), wanted, project, new=new, unsafe=unsafe)
+        told |= {(f.code, f.location, f.statistic) for f in file.left if f.location and f.location.path != str(path)}
+        fixed.append(file)
+        if write and file.after != file.before:
+            _replace(path, file.after)
             project.forget()
     return fixed
+
+
+def fix_text(
+    path: Path,
+    before: bytes,
+    wanted: Callable[[Finding], bool],
+    project: Project,
+    *,
+    new: Callable[[Finding], bool] | None = None,
+    unsafe: bool = False,
+) -> FixedFile:
+    """Apply the fixes of the wanted findings to the content of a file, and write nothing; only `new` ones are told."""
+    from bnlint.source.check import check_source, fix_source
+
+    told = new or wanted
+    findings = tuple(f for f in check_source(before, str(path), project) if told(f))
+    after = fix_source(before, str(path), wanted, project, unsafe=unsafe) if findings else before
+    left = tuple(f for f in check_source(after, str(path), project) if told(f)) if after != before else findings
+    return FixedFile(path, before, after, findings, left)
+
+
+def add_ignores(paths: Sequence[Path], wanted: Callable[[Finding], bool], reason: str) -> list[FixedFile]:
+    """Write a comment for each wanted finding, which suppresses it, into the file that the finding is in.
+
+    What is left of all files is told with the first.
+    """
+    findings = [f for f in check_files(paths).findings if wanted(f)]
+    changed: list[FixedFile] = []
+    for path in paths:
+        own = tuple(f for f in findings if f.location is not None and f.location.path == str(path))
+        before = read(path)
+        after = with_ignores(before, str(path), own, reason) if any(f.code != "BN001" for f in own) else before
+        changed.append(FixedFile(path, before, after, own, ()))
+    for file in changed:
+        if file.after != file.before:
+            _replace(file.path, file.after)
+    left = [f for f in check_files(paths).findings if wanted(f)]
+    return [replace(file, left=tuple(left) if not index else ()) for index, file in enumerate(changed)]
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bnlint.finding import SourceLocation
+from bnlint.flow.graph import Owner
 from bnlint.source.text import SourceText
 
 _ABOUT_GRADIENTS = re.compile(r"detach|grad(ient)?s?\b|back-?prop|differentiat|constant", re.IGNORECASE)
@@ -22,6 +23,22 @@ _NEVER_TRAINED = re.compile(
 _NO_MODELS = re.compile(
     r"(Dataset|DataModule|DataLoader|Preprocess\w*|Processor|Metric|Logger|Callback|Optimizer|Observer|Visuali\w+)$"
 )
+#: a test of an attribute, argument or option that is named for what it decides
+_NAMED_SWITCH = re.compile(
+    r"\b(el)?if\b[^#\n]*(\b[\w.]*(detach|stop_?grad)\w*\b(?!\s*\()|['\"]\w*(detach|stop_?grad)\w*['\"])"
+)
+#: lines above a stop in which such a test may stand
+_WITHIN = 40
+#: lines above a place in which its function may start
+_FAR = 200
+_DEFINITION = re.compile(r"(?P<indent>\s*)(async )?def (?P<name>\w+)")
+_INPUT_NORMS = re.compile(
+    r"input_?norm|norm(alize)?_?(inputs?|patch(es)?|images?|data|series|windows?)$|stationar[yi]|denorm", re.IGNORECASE
+)
+_LAYER_BASES = re.compile(r"(Module|Norm\w*|Layer|Block|Net\w*|Model|Encoder|Decoder|Function)$")
+_NORM_NAMES = re.compile(
+    r"_*(\w+_)?(batch|layer|instance|group|rms|sync)?_?(norm|bn|ln|gn)(_?\dd?)?$|\w*(normali[sz]ation|whiten\w*)$"
+)
 #: comment lines above a statement that belong to it
 _ABOVE = 6
 
@@ -30,6 +47,38 @@ def never_trained(symbol: str) -> bool:
     """Whether a function or method (`Class.method`) is by its name no part of a training step."""
     owner, _, name = symbol.rpartition(".")
     return bool(_NEVER_TRAINED.match(name) or _NO_MODELS.search(owner))
+
+
+def enclosing(text: SourceText, location: SourceLocation) -> str:
+    """Return the name of the function that a place is in, as far as the lines above it tell."""
+    for number in range(location.line, max(0, location.line - _FAR), -1):
+        match = _DEFINITION.match(text.text[text.starts[number - 1] : text.starts[number]])
+        if match and (number == location.line or len(match["indent"]) < location.column):
+            return match["name"]
+    return ""
+
+
+def normalizes_inputs(name: str) -> bool:
+    """Whether a function is by its name there for the inputs of a model (`input_norm`, `normalize_patches`)."""
+    return bool(_INPUT_NORMS.search(name))
+
+
+def part_of_a_model(symbol: str, owner: Owner | None) -> bool:
+    """Whether a function is by its class or name part of a model, and not a tool that works on data."""
+    if owner is None:
+        return bool(_NORM_NAMES.match(symbol.rpartition(".")[2]))
+    return owner.method == "forward" or any(_LAYER_BASES.search(base) for base in owner.bases)
+
+
+def switched_by_name(text: SourceText, location: SourceLocation) -> bool:
+    """Whether an `if` above a stop, in its function, asks for an option that is named for it (`if self.detach:`)."""
+    for number in range(location.line, max(0, location.line - _WITHIN), -1):
+        line = text.text[text.starts[number - 1] : text.starts[number]]
+        if _NAMED_SWITCH.search(line):
+            return True
+        if line.lstrip().startswith(("def ", "async def ")):
+            return False
+    return False
 
 
 def said_to_be_meant(text: SourceText, location: SourceLocation) -> bool:

@@ -9,10 +9,14 @@ from collections.abc import Sequence
 import libcst as cst
 
 from bnlint.flow.graph import Kind, Mode, Origin
+from bnlint.flow.ops import RUNNING
 from bnlint.source.assign import Assigner
-from bnlint.source.calls import grad_switch
-from bnlint.source.names import RUNNING, imported
+from bnlint.source.gradmode import grad_switch
+from bnlint.source.names import imported
+from bnlint.source.once import runs_once
 from bnlint.source.operators import BINARY
+from bnlint.source.parameters import code, is_static, parameters
+from bnlint.source.record import FlowLost
 from bnlint.source.values import (
     Branch,
     Condition,
@@ -31,6 +35,8 @@ from bnlint.source.values import (
 
 #: how deep calls of the file's own functions are followed
 MAX_DEPTH = 12
+#: calls of them after which the flow of one function counts as lost
+MAX_CALLS = 2_000
 #: annotations of what carries no gradient
 _ARRAYS = re.compile(r"\b(ndarray|NDArray|ArrayLike|DataFrame|Series)\b")
 _TRAINING_NAMES = frozenset({"training", "is_training", "train_mode", "is_train", "bn_training"})
@@ -42,15 +48,17 @@ class Interpreter(Assigner):
     frames: tuple[list[tuple[Value, Mode]], ...] = ()
     yielded: tuple[Items, ...] = ()
     active: tuple[cst.CSTNode, ...] = ()
+    calls = 0
 
     def run(self, function: Function) -> None:
         """Run an entry point: its parameters are inputs, what it returns is the output."""
         state = State({})
-        parameters = _parameters(function.node)
-        args: list[Value] = []
-        for parameter in parameters[1 if function.bound else 0 :]:
-            args.append(self._input(state, parameter))
+        own = parameters(function.node)[1 if function.bound else 0 :]
+        args = [self._input(state, parameter) for parameter in own]
         result = self.invoke(state, function, args, {})
+        if isinstance(result, Function) and result.node is not function.node:  # made here, to be called later
+            made = [self._input(state, parameter) for parameter in parameters(result.node)[1 if result.bound else 0 :]]
+            result = self.invoke(state, result, made, {})
         for value in self._tensors(result, 0):
             self.graph.add(Kind.OUTPUT, "output", [value.node])
         if function.bound is not None:
@@ -61,7 +69,7 @@ class Interpreter(Assigner):
         name = parameter.name.value
         if name in _TRAINING_NAMES:
             return Condition(Mode.TRAIN, Mode.EVAL)
-        if parameter.annotation is not None and _ARRAYS.search(_code(parameter.annotation.annotation)):
+        if parameter.annotation is not None and _ARRAYS.search(code(parameter.annotation.annotation)):
             return Opaque(name)
         if parameter.default is not None and not isinstance(parameter.default, cst.Name):
             return Opaque(name)
@@ -86,8 +94,11 @@ class Interpreter(Assigner):
         """Run a function in the state of its caller; what it does to objects stays."""
         if function.node in self.active or len(self.active) >= MAX_DEPTH:
             return Opaque("?")
+        self.calls += 1
+        if self.calls > MAX_CALLS:
+            raise FlowLost
         variables = dict(function.closure)
-        if function.bound is not None and not _is_static(function.node):
+        if function.bound is not None and not is_static(function.node):
             args = [function.bound, *args]
         caller = self.scope
         self.enter(caller.homes.get(function.node, caller))
@@ -107,7 +118,7 @@ class Interpreter(Assigner):
             self.frames, self.yielded = self.frames[:-1], self.yielded[:-1]
             if generated.entries or generated.each is not None:
                 return generated
-            return self.merge(returned) if returned else Literal(None)
+            return self.merge(returned, switch=True) if returned else Literal(None)
         finally:
             self.active = self.active[:-1]
             self.enter(caller)
@@ -136,12 +147,12 @@ class Interpreter(Assigner):
         rest = args[len(positional) :]
         if isinstance(node.params.star_arg, cst.Param):
             variables[node.params.star_arg.name.value] = Items(dict(enumerate(rest)))
-        names = {parameter.name.value for parameter in _parameters(node)}
+        names = {parameter.name.value for parameter in parameters(node)}
         variables |= {name: value for name, value in kwargs.items() if name in names}
         if node.params.star_kwarg is not None:
             extra: dict[object, Value] = {name: value for name, value in kwargs.items() if name not in names}
             variables[node.params.star_kwarg.name.value] = Items(extra)
-        for parameter in _parameters(node):
+        for parameter in parameters(node):
             if parameter.name.value not in variables:
                 default = parameter.default
                 value = self.evaluate(State({}), default) if default is not None else Opaque(parameter.name.value)
@@ -219,6 +230,8 @@ class Interpreter(Assigner):
 
     def _if(self, state: State, node: cst.If) -> None:
         condition = self.condition(self.evaluate(state, node.test))
+        if runs_once(node):
+            condition = Condition(Mode(0), condition.false)  # the steps that train come after it
         branches: list[Branch] = []
         if condition.true & state.mode:
             branches.append(state.fork(condition.true))
@@ -285,16 +298,3 @@ class Interpreter(Assigner):
                 self.store(state, buffer, new, self.locate(node.value), content, around=self.left_autograd(old))
             return
         self.assign(state, node.target, self.arithmetic(state, name, old, new, node), node.value)
-
-
-def _parameters(node: cst.FunctionDef | cst.Lambda) -> list[cst.Param]:
-    return [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
-
-
-def _code(node: cst.CSTNode) -> str:
-    return cst.Module(body=[]).code_for_node(node)
-
-
-def _is_static(node: cst.FunctionDef | cst.Lambda) -> bool:
-    decorators = () if isinstance(node, cst.Lambda) else node.decorators
-    return any(isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in decorators)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 from bnlint.finding import SourceLocation
-from bnlint.flow.graph import FlowGraph, Owner
-from bnlint.source.calls import grad_switch
+from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
+from bnlint.source.classes import NATIVE_BUFFERS
+from bnlint.source.gradmode import grad_switch
 from bnlint.source.interpret import Interpreter
 from bnlint.source.record import FlowLost
 from bnlint.source.scope import scope_of
-from bnlint.source.values import Class, Function, Instance, Scope, State, Value
+from bnlint.source.values import Class, Function, Instance, Scope, State, Tensor, Value
 
 #: where the nodes of a module are that was not placed
 NOWHERE = SourceLocation("", 1, 1, 1, 1)
@@ -91,6 +93,8 @@ def lower(
             continue
         graph = FlowGraph(_owner(symbol, function.owner))
         interpreter = Interpreter(graph, here.homes.get(function.node, here), symbol)
+        if function.bound is not None:
+            _declare(graph, parsed, symbol, function.bound)
         try:
             if _inference_only(interpreter, function):
                 continue
@@ -117,8 +121,30 @@ def _entries(module: cst.Module, scope: Scope) -> Iterator[tuple[str, Function]]
 
 
 def _owner(symbol: str, cls: Class | None) -> Owner | None:
-    method = symbol.rpartition(".")[2]
-    return None if cls is None else Owner(cls.name, method, cls.bases, cls.parameters, cls.buffers)
+    if cls is None:
+        return None
+    method, state = symbol.rpartition(".")[2], cls.declared
+    return Owner(
+        cls.name,
+        method,
+        cls.bases,
+        cls.parameters,
+        cls.buffers,
+        state.registered | state.plain.keys() | (cls.buffers & NATIVE_BUFFERS),
+        frozenset(state.plain),
+        state.defaults,
+        state.private(method),
+    )
+
+
+def _declare(graph: FlowGraph, parsed: Parsed, symbol: str, me: Instance) -> None:
+    """Put the running statistics that are no buffers into the graph, each at the place where it starts."""
+    for name, node in me.cls.declared.plain.items():
+        where: SourceLocation | None = None
+        with suppress(KeyError):  # it may start in another file
+            where = parsed.locate(node)
+        origin = Origin(where, symbol=symbol)
+        me.attributes[name] = Tensor(graph.add(Kind.BUFFER, name, origin=origin))
 
 
 def _inference_only(interpreter: Interpreter, function: Function) -> bool:

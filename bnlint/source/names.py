@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import libcst as cst
 
 from bnlint.source.values import Class, Literal, Name, Value
-
-#: names of arguments that hold running statistics
-RUNNING = re.compile(r"(running|moving|ema)_")
 
 
 def module_names(module: cst.Module) -> dict[str, Value]:

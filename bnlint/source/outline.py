@@ -8,11 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from bnlint.flow.ops import GRAD_OFF, PAIRS, POOLS, REDUCTIONS, SPELLED, STOPS
-from bnlint.source.names import RUNNING
+from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, POOLS, REDUCTIONS, RUNNING, SPELLED, STOPS
 
 STATISTICS = REDUCTIONS | SPELLED | frozenset(PAIRS) | frozenset(POOLS)
-STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF)
+STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF) | COLLECTIVES
 #: functions that stop a gradient by their call alone; as methods or annotations the names mean something else
 CONVERSIONS = frozenset({"float", "int", "bool"})
 #: what calling an object of a class runs; a constructor is not followed

@@ -8,16 +8,19 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from bnlint.source.modules import Module, modules
-from bnlint.source.outline import Outline, Unit, outline
+from bnlint.source.outline import CALLED, Outline, Unit, outline
 from bnlint.source.screen import Elsewhere, reach
 from bnlint.source.text import SourceText
 
 #: how many files a flow is followed into, one behind the other
 MAX_FILES = 3
+#: what needs more definitions of other files is a builder or a program, no helper of a layer
+MAX_DEFINITIONS = 25
 #: larger files are data
 MAX_BYTES = 1_000_000
 #: how many files are kept in memory; further ones are read again
@@ -25,7 +28,7 @@ MAX_KEPT = 1_000
 #: how many facts about names are kept in memory
 MAX_REMEMBERED = 200_000
 #: how often a name may be handed on from file to file
-MAX_REEXPORTS = 8
+MAX_REEXPORTS = 300
 
 Result = TypeVar("Result")
 
@@ -40,10 +43,14 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A definition at the top level of a file of the project; the name is "" for the file itself."""
+    """A definition at the top level of a file of the project; the name is "" for the file itself.
+
+    Of a class, `method` is the one that is meant; "" for the class as a whole.
+    """
 
     file: Path
     name: str
+    method: str = ""
 
 
 class Project:
@@ -105,15 +112,17 @@ class Project:
 
     def find(self, file: Path, dotted: str) -> Definition | None:
         """Find what a dotted path that a file imports leads to; names that are handed on are followed."""
-        return self._remembered(("find", file, dotted), lambda: self._find(file, dotted, ()))
+        return self._remembered(("find", file, dotted), lambda: self._find(file, dotted, set()))
 
-    def _find(self, file: Path, dotted: str, seen: tuple[tuple[Path, str], ...]) -> Definition | None:
+    def _find(self, file: Path, dotted: str, seen: set[tuple[Path, str]]) -> Definition | None:
+        """Search depth first; what was looked at once, by whatever way, leads nowhere the second time."""
         if (file, dotted) in seen or len(seen) > MAX_REEXPORTS:
             return None
+        seen.add((file, dotted))
         candidates = list(self._remembered(("modules", file, dotted), lambda: self._modules(file, dotted)))
         for module in candidates:
             if len(module.rest) == 1:
-                found = self._name(module.file, module.rest[0], (*seen, (file, dotted)))
+                found = self._name(module.file, module.rest[0], seen)
                 if found is not None:
                     return found
         whole = next((module for module in candidates if not module.rest), None)
@@ -122,10 +131,10 @@ class Project:
     def _modules(self, file: Path, dotted: str) -> list[Module]:
         return [each for each in modules(file, dotted, self._exists) if each.file != file or each.rest]
 
-    def _name(self, file: Path, name: str, seen: tuple[tuple[Path, str], ...]) -> Definition | None:
+    def _name(self, file: Path, name: str, seen: set[tuple[Path, str]]) -> Definition | None:
         """Find what a name at the top level of a file is, or is imported from."""
         read = self.read(file)
-        if read is None:
+        if read is None or name not in self._names(file):
             return None
         if read.outline.defines(name):
             return Definition(file, name)
@@ -139,10 +148,32 @@ class Project:
             exports = lent.outline.exports if lent is not None else ()
             if source is None or (exports is not None and name not in exports):
                 continue
-            found = self._name(source.file, name, (*seen, (file, f"{star}.{name}")))
+            if (source.file, name) in seen:
+                continue
+            seen.add((source.file, name))
+            found = self._name(source.file, name, seen)
             if found is not None:
                 return found
         return None
+
+    def _names(self, file: Path) -> frozenset[str]:
+        """Return the names that a file may hand out: its own, those it imports, and those of its star imports."""
+        return self._remembered(("names", file), lambda: self._handed_out(file))
+
+    def _handed_out(self, file: Path) -> frozenset[str]:
+        names, todo, seen = set[str](), [file], {file}
+        while todo:
+            current = todo.pop()
+            read = self.read(current)
+            if read is None:
+                continue
+            names |= read.outline.defining.keys() | read.outline.imports.keys()
+            for star in read.outline.stars:
+                for module in self._remembered(("modules", current, star), partial(self._modules, current, star)):
+                    if not module.rest and module.file not in seen:
+                        seen.add(module.file)
+                        todo.append(module.file)
+        return frozenset(names)
 
     # -- what code can reach
 
@@ -155,15 +186,15 @@ class Project:
         for name, bases in sketch.bases.items():
             own = {unit.name for unit in sketch.of(name)}
             heads = frozenset(part for base in bases for part in base.split("."))
-            for base in self._lineage(file, sketch, name, MAX_FILES, frozenset()):
+            for base in self._lineage(file, sketch, name, MAX_FILES):
                 lent = self.read(base.file) if base.file != file else None
                 for unit in lent.outline.of(base.name) if lent is not None else ():
                     if unit.name not in own:
                         own.add(unit.name)
-                        yield replace(unit, top=name, names=unit.names | heads)
+                        yield replace(unit, top=name, names=unit.names | heads | {unit.name})
 
     def _lineage(
-        self, file: Path, sketch: Outline, name: str, hops: int, seen: frozenset[Definition]
+        self, file: Path, sketch: Outline, name: str, hops: int, seen: frozenset[Definition] = frozenset()
     ) -> Iterator[Definition]:
         """Yield the bases of a class, and theirs, that stand in the project."""
         for base in sketch.bases.get(name, ()):
@@ -184,7 +215,15 @@ class Project:
         return next((found for path in paths if (found := self.find(file, path)) and found.name), None)
 
     def _used(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[Definition]:
-        """Yield the definitions of other files that a unit mentions."""
+        """Yield the definitions of other files that a unit mentions, classes by the methods that it may call."""
+        for found in self._mentioned(file, sketch, unit):
+            read = self.read(found.file)
+            yield found
+            for each in (found, *self._lineage(found.file, read.outline, found.name, 0)) if read is not None else ():
+                methods = {u.name for u in read.outline.of(each.name)} & {*unit.names, *CALLED} if read else ()
+                yield from (replace(each, method=method) for method in sorted(methods) if method != found.name)
+
+    def _mentioned(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[Definition]:
         for name in sorted(unit.names & sketch.imports.keys()):
             for path in sketch.imports[name]:
                 found = self.find(file, path)
@@ -198,11 +237,7 @@ class Project:
                 yield from self._attributes(file, star, source.file, unit)
 
     def _attributes(self, file: Path, path: str, module: Path, unit: Unit) -> Iterator[Definition]:
-        read = self.read(module)
-        if read is None:
-            return
-        known = unit.names & (read.outline.defining.keys() | read.outline.imports.keys())
-        for name in sorted(unit.names if read.outline.stars else known):
+        for name in sorted(unit.names & self._names(module)):
             found = self.find(file, f"{path}.{name}" if not path.endswith(".") else f"{path}{name}")
             if found is not None and found.name:
                 yield found
@@ -214,10 +249,8 @@ class Project:
         read = self.read(definition.file)
         if read is None:
             return Elsewhere()
-        own = [definition.name]
-        for base in self._lineage(definition.file, read.outline, definition.name, 0, frozenset()):
-            own.append(base.name)
-        units = reach([unit for name in own for unit in read.outline.of(name)], read.outline)
+        methods = {definition.method or definition.name, ""}
+        units = reach([unit for unit in read.outline.of(definition.name) if unit.name in methods], read.outline)
         needed = {(definition.file, unit.top) for unit in units}
         statistic = any(unit.statistic for unit in units)
         # Numbers are made everywhere; here they count where a statistic is made one.
@@ -227,7 +260,7 @@ class Project:
             for further in (self._elsewhere(each, hops - 1) for each in used):
                 statistic, stop = statistic or further.statistic, stop or further.stop
                 needed |= further.needed
-        return Elsewhere(statistic, stop, frozenset(needed))
+        return Elsewhere(statistic, stop, frozenset(needed)) if len(needed) <= MAX_DEFINITIONS else Elsewhere()
 
     # -- one checked file
 

@@ -57,8 +57,8 @@ class Recorder:
         self.symbol = symbol
         self.enter(scope)
         self.parts: dict[tuple[int, object], int] = {}
-        self.joins: dict[int, Joined] = {}
         self.contents: dict[str, int] = {}
+        self.joins: dict[int, Joined] = {}
 
     def enter(self, scope: Scope) -> None:
         """Go on in the code of another file, or come back from it."""

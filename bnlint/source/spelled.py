@@ -12,11 +12,18 @@ from bnlint.flow.ops import EXTREMES, JOINING, POOLS, canonical
 from bnlint.source.classes import last_name
 from bnlint.source.containers import Containers
 from bnlint.source.record import Joined, contents
-from bnlint.source.values import Items, Literal, State, Tensor, Value, unknown
+from bnlint.source.values import Items, Literal, Opaque, State, Tensor, Value, unknown
 
 #: a kernel as large as the rest of the tensor: `x.shape[2:]`, `x.size()[-2:]`, `(x.size(2), x.size(3))`
 _WHOLE = re.compile(r".+\.(shape|size\(\))\[-?\d:\]|\(?(\w+\.size\(-?\d\)(, )?)+\)?")
 _EINSUM = re.compile(r"\s*([a-zA-Z, ]+)->\s*([a-zA-Z ]*)$")
+
+#: layers without parameters, by the names that they usually have
+_PLAIN_LAYERS = re.compile(
+    r"_*(re?lu|gelu|silu|act|activation|nonlin\w*|drop\w*|pool\w*|avg_?pool|max_?pool|softmax|sigmoid|tanh|flatten|up\w*|pad\w*|"
+    r"identity|\w*loss|criterion|quant\w*|\w*norm\w*|transform\w*|aug\w*|metric\w*|resize|crop|sampler?)_?\d*$",
+    re.IGNORECASE,
+)
 
 
 class Spelled(Containers):
@@ -116,4 +123,7 @@ class Spelled(Containers):
             nodes += [part.node for part in parts if isinstance(part, Tensor)]
         if not nodes:
             return unknown(*values)
-        return self.add(state, name, nodes, self.locate(node), {"callee": last_name(node.func)})
+        callee = last_name(node.func)
+        # A layer of the object that was called: what comes out of it carries the gradient of its parameters.
+        layer = isinstance(values[0], Opaque) and values[0].text == f"self.{callee}" and not _PLAIN_LAYERS.match(callee)
+        return self.add(state, name, nodes, self.locate(node), {"callee": callee, "layer": layer})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import re
 import tokenize
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from bnlint.finding import Finding
 
@@ -17,16 +17,52 @@ _NOT_CODE = {tokenize.NL, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT}
 
 
 @dataclass(frozen=True, slots=True)
-class _Comments:
+class Suppression:
+    """A comment, or the part of one, that suppresses rules.
+
+    Attributes:
+        row: Its line.
+        start: The column, from 0, at which it starts.
+        end: The column at which its list of codes ends, brackets included.
+        spans: For each code in upper case the columns of the list at which it stands.
+        of_file: Whether it holds for the whole file.
+        foreign: Whether it is a `noqa`, whose other codes belong to other tools.
+    """
+
+    row: int
+    start: int
+    end: int
+    spans: tuple[tuple[str, int, int], ...]
+    of_file: bool
+    foreign: bool
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes that it names."""
+        return tuple(code for code, _, _ in self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Comments:
     """What the comments of one file suppress.
 
     `ends` gives, for each line of code, the first and the last line of its logical line: only a comment
-    on one of these two is read.
+    on one of these two is read. `starts` gives the columns, from 0, at which comments of any kind start.
     """
 
-    file: frozenset[str]
-    lines: dict[int, frozenset[str]]
-    ends: dict[int, tuple[int, int]]
+    all: tuple[Suppression, ...]
+    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
+    starts: dict[int, int] = field(default_factory=dict)
+
+    def without(self, row: int, line: str) -> str:
+        """Return a line without its comment."""
+        return line[: self.starts.get(row, len(line))]
+
+    def covering(self, finding: Finding) -> list[Suppression]:
+        """Return the comments that suppress a finding."""
+        line = finding.location.line if finding.location else 0
+        rows = self.ends.get(line, (line,))
+        return [each for each in self.all if finding.code in each.codes and (each.of_file or each.row in rows)]
 
 
 def suppressed(source: str, findings: Sequence[Finding]) -> list[Finding]:
@@ -38,45 +74,37 @@ def suppressed(source: str, findings: Sequence[Finding]) -> list[Finding]:
     """
     if not findings or ("bnlint" not in source and "noqa" not in source.lower()):
         return list(findings)
-    comments = _read(source)
-    return [finding for finding in findings if not _is_suppressed(finding, comments)]
+    comments = read_comments(source)
+    return [finding for finding in findings if not comments.covering(finding)]
 
 
-def _is_suppressed(finding: Finding, comments: _Comments) -> bool:
-    if finding.code in comments.file:
-        return True
-    if finding.location is None:
-        return False
-    line = finding.location.line
-    return any(finding.code in comments.lines.get(end, ()) for end in comments.ends.get(line, (line,)))
-
-
-def _read(source: str) -> _Comments:
-    file: set[str] = set()
-    lines: dict[int, frozenset[str]] = {}
+def read_comments(source: str) -> Comments:
+    """Read the comments of a file."""
+    found: list[Suppression] = []
     ends: dict[int, tuple[int, int]] = {}
+    starts: dict[int, int] = {}
     first = 0
     for token in _tokens(source):
         row = token.start[0]
         if token.type == tokenize.COMMENT:
-            file_codes, line_codes = _codes(token.string)
-            file |= file_codes
-            lines[row] = line_codes
+            found += _suppressions(token)
+            starts[row] = token.start[1]
         elif token.type == tokenize.NEWLINE:
             ends.update(dict.fromkeys(range(first, row + 1), (first, row)))
             first = 0
         elif token.type not in _NOT_CODE:
             first = first or row
-    return _Comments(frozenset(file), lines, ends)
+    return Comments(tuple(found), ends, starts)
 
 
-def _codes(comment: str) -> tuple[frozenset[str], frozenset[str]]:
-    of_file: set[str] = set()
-    of_line: set[str] = set()
+def _suppressions(token: tokenize.TokenInfo) -> Iterator[Suppression]:
+    (row, column), comment = token.start, token.string
     for match in (*_IGNORE.finditer(comment), *_NOQA.finditer(comment)):
-        target = of_file if match.groupdict().get("file") else of_line
-        target.update(re.split(r"\s*,\s*", match["codes"].upper()))
-    return frozenset(of_file), frozenset(of_line)
+        listed = re.finditer(r"\w+", match["codes"])
+        offset = column + match.start("codes")
+        spans = tuple((each[0].upper(), offset + each.start(), offset + each.end()) for each in listed)
+        of_file = bool(match.groupdict().get("file"))
+        yield Suppression(row, column + match.start(), column + match.end(), spans, of_file, match.re is _NOQA)
 
 
 def _tokens(source: str) -> list[tokenize.TokenInfo]:

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
-from bnlint.finding import Edit, SourceLocation
+from bnlint.finding import Edit, Fix, SourceLocation
 
+#: what ends a line of Python; a form feed or a Unicode separator does not
+LINE_ENDS = re.compile(r"\r\n|\r|\n")
 _LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 
 
@@ -34,7 +36,7 @@ class SourceText:
             UnicodeDecodeError: The bytes are not in the encoding that the file says.
         """
         bom = codecs.BOM_UTF8 if source.startswith(codecs.BOM_UTF8) else b""
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(b"\n".join(source.splitlines()[:2])).readline)
         encoding = "utf-8" if encoding == "utf-8-sig" else encoding
         text = source[len(bom) :].decode(encoding)
         lines = [match.end() - match.start() for match in _LINES.finditer(text)]
@@ -66,6 +68,25 @@ class SourceText:
         """Return the text of a location."""
         start, end = self.span(location)
         return self.text[start:end]
+
+
+def compatible(fixes: Iterable[Fix]) -> list[Edit]:
+    """Return the edits of every fix that changes no text which one before it changes in another way."""
+    chosen: list[Edit] = []
+    for fix in fixes:
+        new = [edit for edit in fix.edits if edit not in chosen]
+        if not any(_overlap(edit.location, other.location) for edit in new for other in chosen):
+            chosen += new
+    return chosen
+
+
+def _overlap(one: SourceLocation, other: SourceLocation) -> bool:
+    starts, ends = (((place.line, place.column) for place in (one, other)), (_end(place) for place in (one, other)))
+    return max(starts) < min(ends)
+
+
+def _end(place: SourceLocation) -> tuple[int, int]:
+    return place.end_line, place.end_column
 
 
 def apply(source: SourceText, edits: Iterable[Edit]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from bisect import bisect
 
 import libcst as cst
 
@@ -10,7 +11,15 @@ from bnlint.finding import Edit, SourceLocation
 from bnlint.source.classes import last_name
 from bnlint.source.lower import Parsed
 from bnlint.source.text import SourceText
+from bnlint.source.tree import nodes
+from bnlint.source.wrappers import wrapped
 
+#: functions of plain numbers that tensors have as methods
+POINTWISE = frozenset({"sqrt", "exp", "log"})
+#: functions that stop a gradient and otherwise give back what they get
+_FUNCTIONS = POINTWISE | {"detach", "float", "tensor", "as_tensor", "asarray", "new_tensor", "from_numpy", "Variable"}
+STOPPING = _FUNCTIONS | {"item", "tolist", "numpy"}
+_LAST_DOT = re.compile(r"\.\s*\w+\s*(\([^#]*\))?\Z")
 #: expressions that need no parentheses before a dot, or as an operand
 ATOMS = (cst.Name, cst.Attribute, cst.Call, cst.Subscript)
 #: expressions that need them almost everywhere
@@ -19,51 +28,89 @@ _LOOSEST = (cst.NamedExpr, cst.Lambda, cst.GeneratorExp, cst.Yield)
 _TAKES_ALL = (cst.Assign, cst.AnnAssign, cst.AugAssign, cst.Return, cst.Expr, cst.Arg)
 
 
-def without_suffix(text: SourceText, parsed: Parsed, location: SourceLocation) -> list[Edit]:
-    """Return the edits that remove `.detach()` or `.data` behind an expression.
+def without_suffix(
+    text: SourceText, parsed: Parsed, location: SourceLocation, replacement: str = ""
+) -> list[Edit] | None:
+    """Return the edits that remove or replace `.detach()` or `.data` behind an expression.
 
-    A `y.detach_()` that is a statement of its own goes as a whole.
+    A `y.detach_()` that is a statement of its own goes as a whole. Returns None where a comment would be lost.
     """
     for node in nodes(parsed.module):
         if isinstance(node, (cst.SimpleStatementLine, cst.SimpleStatementSuite)):
             for position, statement in enumerate(node.body):
                 if isinstance(statement, cst.Expr) and _detaches(parsed, statement, location):
                     return [_without_statement(text, parsed, node, position)]
-    return [Edit(_from_dot(text, location), "")]
+    suffix = _from_dot(text, location)
+    return None if suffix is None else [Edit(suffix, replacement)]
 
 
-def without_function(text: SourceText, parsed: Parsed, location: SourceLocation) -> list[Edit] | None:
-    """Return the edits that make `torch.detach(m)` an `m`, None where that would lose a comment or is another call."""
+def without_function(
+    text: SourceText, parsed: Parsed, location: SourceLocation, *, number: bool = False
+) -> list[Edit] | None:
+    """Return the edits that make `torch.detach(m)` an `m`, and `math.sqrt(v)` a `v.sqrt()`.
+
+    Args:
+        text: The file.
+        parsed: Its syntax tree.
+        location: The call.
+        number: Whether its argument is made of plain numbers.
+
+    Returns:
+        None where that would lose a comment or is another call.
+    """
+    found = call_at(parsed, location)
+    if found is None:
+        return None
+    call, parent = found
+    if last_name(call.func) in POINTWISE:
+        return as_method(text, parsed, call)
+    kept = wrapped(call, number=number)
+    return None if kept is None else _peeled(text, parsed, call, parent, kept)
+
+
+def call_at(parsed: Parsed, location: SourceLocation) -> tuple[cst.Call, cst.CSTNode] | None:
+    """Return the call of a stopping function at a place, and what stands around it."""
     for parent in nodes(parsed.module):
         for call in parent.children:
-            if isinstance(call, cst.Call) and last_name(call.func) == "detach" and parsed.locate(call) == location:
-                return _without_call(text, parsed, call, parent)
+            if isinstance(call, cst.Call) and last_name(call.func) in _FUNCTIONS and parsed.locate(call) == location:
+                return call, parent
     return None
 
 
-def _without_call(text: SourceText, parsed: Parsed, call: cst.Call, parent: cst.CSTNode) -> list[Edit] | None:
-    if len(call.args) != 1 or call.args[0].star:
+def stopped_at(parsed: Parsed, location: SourceLocation) -> cst.Call | None:
+    """Return the call that ends in a stop: `x.mean().item()` for the place of its `.item()`, or of itself."""
+    end = location.end_line, location.end_column
+    for node in nodes(parsed.module):
+        if isinstance(node, cst.Call) and last_name(node.func) in STOPPING:
+            where = parsed.locate(node)
+            if (where.end_line, where.end_column) == end:
+                return node
+    return None
+
+
+def as_method(text: SourceText, parsed: Parsed, call: cst.Call) -> list[Edit] | None:
+    """Return the edits that make `math.sqrt(v)` a `v.sqrt()`."""
+    if len(call.args) != 1 or call.args[0].star or call.args[0].keyword is not None:
         return None
-    value = call.args[0].value
+    return _peeled(text, parsed, call, call, (call.args[0].value, f".{last_name(call.func)}()"))
+
+
+def _peeled(
+    text: SourceText, parsed: Parsed, call: cst.Call, parent: cst.CSTNode, kept: tuple[cst.BaseExpression, str]
+) -> list[Edit] | None:
+    """Return the edits that leave of a call one of its arguments, and put a suffix behind that."""
+    value, suffix = kept
     whole, inside = parsed.locate(call), _with_parentheses(parsed, value)
     head = SourceLocation(whole.path, whole.line, whole.column, inside.line, inside.column)
     tail = SourceLocation(whole.path, inside.end_line, inside.end_column, whole.end_line, whole.end_column)
     if "#" in text.at(head) + text.at(tail):
         return None
     over_lines = inside.line != inside.end_line
-    binds_loosely = not (isinstance(value, ATOMS) or isinstance(parent, _TAKES_ALL)) or isinstance(value, _LOOSEST)
-    if (over_lines or binds_loosely) and not value.lpar and not call.lpar:
-        return [Edit(head, "("), Edit(tail, ")")]
-    return [Edit(head, ""), Edit(tail, "")]
-
-
-def nodes(tree: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """Yield every node of a syntax tree."""
-    todo = [tree]
-    while todo:
-        node = todo.pop()
-        yield node
-        todo.extend(node.children)
+    takes_all = isinstance(parent, _TAKES_ALL) and not suffix
+    binds_loosely = not (isinstance(value, ATOMS) or takes_all) or isinstance(value, _LOOSEST)
+    if (over_lines or binds_loosely) and not value.lpar and (suffix or not call.lpar):
+        return [Edit(head, "("), Edit(tail, f"){suffix}")]
+    return [Edit(head, ""), Edit(tail, suffix)]
 
 
 def whole_lines(text: SourceText, location: SourceLocation) -> SourceLocation:
@@ -114,12 +161,15 @@ def _only_detaches(statement: cst.CSTNode) -> bool:
             return False
 
 
-def _from_dot(text: SourceText, location: SourceLocation) -> SourceLocation:
-    """Keep a comment that stands between the statistic and its `.detach()` on a line of its own."""
+def _from_dot(text: SourceText, location: SourceLocation) -> SourceLocation | None:
+    """Keep a comment that stands between the statistic and its `.detach()`; None where one stands inside of that."""
     content = text.at(location)
     if "#" not in content:
         return location
-    before = content.rpartition(".")[0]
-    lines = before.count("\n")
-    column = len(before) - before.rfind("\n") if lines else location.column + len(before)
-    return SourceLocation(location.path, location.line + lines, column, location.end_line, location.end_column)
+    found = _LAST_DOT.search(content)
+    if found is None:
+        return None
+    offset = text.span(location)[0] + found.start()
+    line = bisect(text.starts, offset)
+    column = offset - text.starts[line - 1] + 1
+    return SourceLocation(location.path, line, column, location.end_line, location.end_column)

@@ -10,6 +10,7 @@ import libcst as cst
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Mode
+from bnlint.source.declared import Declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Class:
     base: Class | None = None
     members: Mapping[str, Member] = field(default_factory=dict)
     bases: frozenset[str] = frozenset()
+    declared: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +224,14 @@ def rejoin(state: State, branches: list[Branch], merge: Callable[[list[tuple[Val
         return origins.get(id(value), value)
 
     def merged(tables: list[tuple[dict[Key, Value], Mode]]) -> dict[Key, Value]:
-        keys = dict.fromkeys(key for table, _ in tables for key in table)
-        return {key: merge([(restored(t[key]), mode) for t, mode in tables if key in t]) for key in keys}
+        result: dict[Key, Value] = {}
+        for key in dict.fromkeys(key for table, _ in tables for key in table):
+            values = [table[key] for table, _ in tables if key in table]
+            if all(value is values[0] for value in values):  # most variables are the same in every branch
+                result[key] = restored(values[0])
+            else:
+                result[key] = merge([(restored(t[key]), mode) for t, mode in tables if key in t])
+        return result
 
     everything = [(b, b.state.mode or Mode.BOTH) for b in branches]
     for key, (original, _) in branches[0].copies.items():

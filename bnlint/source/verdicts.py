@@ -9,13 +9,20 @@ from bnlint.catalog import PLAIN, Fact, Rule, judge, severity
 from bnlint.finding import Finding, Mark, Severity
 from bnlint.flow.graph import FlowGraph, Kind
 from bnlint.flow.judged import traits
-from bnlint.flow.purposes import COMMENTED, Purpose
+from bnlint.flow.purposes import COMMENTED, LOSS, RAW, SWITCHED, WEIGHT, Purpose
 from bnlint.flow.sites import Site, Statistic
 from bnlint.flow.traits import Trait
 from bnlint.source.edits import fix_for
 from bnlint.source.formula_fixes import formula_fix
-from bnlint.source.intent import never_trained, said_to_be_meant
-from bnlint.source.lower import NOWHERE, Parsed
+from bnlint.source.intent import (
+    enclosing,
+    never_trained,
+    normalizes_inputs,
+    part_of_a_model,
+    said_to_be_meant,
+    switched_by_name,
+)
+from bnlint.source.lower import Parsed
 from bnlint.source.text import SourceText
 from bnlint.source.updates import fix_of
 
@@ -28,16 +35,22 @@ class Reported:
     fact: Fact | Trait
     statistic: Statistic | None = None
 
+    @property
+    def doubt(self) -> int:
+        """How little is known for sure: reasons that the flow gives come first, guesses about data last."""
+        purpose = self.fact.purpose if isinstance(self.fact, Fact) else None
+        return 3 if purpose == RAW else severity(self.rule, self.fact).rank
 
-def reported(text: SourceText, sites: Sequence[Site], graph: FlowGraph) -> list[Reported]:
-    """List what rules report of a function."""
+
+def reported(text: SourceText, path: str, sites: Sequence[Site], graph: FlowGraph) -> list[Reported]:
+    """List what rules report of a function in the file of this text and path."""
     facts: list[tuple[Fact | Trait, Statistic | None]] = [
-        (_fact(text, graph, statistic), statistic)
+        (_fact(text, path, graph, statistic), statistic)
         for site in sites
         for statistic in site.statistics
         if statistic.stops and not never_trained(graph[statistic.use].origin.symbol or "")
     ]
-    facts += [(trait, None) for trait in traits(graph, list(sites))]
+    facts += [(trait, None) for trait in traits(graph, sites)]
     return [
         Reported(rule, fact, statistic)
         for fact, statistic in facts
@@ -45,22 +58,40 @@ def reported(text: SourceText, sites: Sequence[Site], graph: FlowGraph) -> list[
     ]
 
 
+#: stops that make plain numbers
+_NUMBERS = frozenset({"item", "float", "tolist", "numpy"})
 _ABOUT_TENSORS = frozenset({"BN104", "BN301", "BN302", "BN303", "BN304"})
 
 
 def _is_of_arrays(text: SourceText, rule: Rule, fact: Fact | Trait) -> bool:
     """Whether a statistic is of arrays (`a.std()` where torch is not named), or a plain number that was wanted."""
-    wanted = rule.code == "BN104" and severity(rule, fact) is Severity.NOTE
+    wanted = (
+        rule.code == "BN104" and isinstance(fact, Fact) and fact.purpose not in {None, RAW, COMMENTED, LOSS, WEIGHT}
+    )
     return wanted or (rule.code in _ABOUT_TENSORS and "torch" not in text.text)
 
 
-def _fact(text: SourceText, graph: FlowGraph, statistic: Statistic) -> Fact:
+def _fact(text: SourceText, path: str, graph: FlowGraph, statistic: Statistic) -> Fact:
     stop = graph[statistic.stops[0]]
     before = stop.index < statistic.reduction
-    purpose, where = statistic.purpose, stop.origin.location
-    if purpose is None and where is not None and where != NOWHERE and said_to_be_meant(text, where):
-        purpose = COMMENTED
-    return Fact(statistic.name, statistic.gradient, stop.name, before, purpose)
+    return Fact(statistic.name, statistic.gradient, stop.name, before, _purpose(text, path, graph, statistic))
+
+
+def _purpose(text: SourceText, path: str, graph: FlowGraph, statistic: Statistic) -> Purpose | None:
+    """Return the reason that the flow gives, or a better one that names and comments give."""
+    stop = graph[statistic.stops[0]]
+    given, where = statistic.purpose, stop.origin.location
+    if given is not None and given.severity is Severity.NOTE:
+        return given
+    if where is not None and where.path == path:
+        if said_to_be_meant(text, where):
+            return COMMENTED
+        if switched_by_name(text, where):
+            return SWITCHED
+        if normalizes_inputs(enclosing(text, where)):
+            return RAW
+    symbol = graph[statistic.use].origin.symbol or ""
+    return RAW if stop.name in _NUMBERS and not part_of_a_model(symbol, graph.owner) else given
 
 
 def finding_of(text: SourceText, parsed: Parsed, graph: FlowGraph, about: Reported) -> Finding | None:
@@ -75,7 +106,10 @@ def finding_of(text: SourceText, parsed: Parsed, graph: FlowGraph, about: Report
     match fact:
         case Trait(message=message, marks=marks):
             fix = (fix_of(text, graph, fact) or formula_fix(text, graph, fact)) if mendable else None
-            return replace(finding, message=message, statistic=fact.subject, marks=_marks(graph, marks), fix=fix)
+            shown = _marks(graph, marks)
+            if all(mark.location != node.origin.location for mark in shown):
+                shown = (Mark("statistic", "here", node.origin.location), *shown)
+            return replace(finding, message=message, statistic=fact.subject, marks=shown, fix=fix)
         case Fact() if statistic is not None:
             return replace(
                 finding,
@@ -104,6 +138,9 @@ def _message(rule: Rule, statistic: str, stop: str, purpose: Purpose | None) -> 
     why = f" ({purpose.reason})" if purpose else ""
     if rule.code == "BN103":
         return f"the {statistic} that normalizes this input is computed from a detached copy of it{why}"
+    if rule.code == "BN105":
+        lost = "its gradient lacks what the losses of the others owe to this one"
+        return f"the {statistic} that normalizes its own input is exchanged between processes in place: {lost}{why}"
     how = _HOW.get(stop, "leaves autograd as a plain number")
     return f"the {statistic} that normalizes its own input {how}: no gradient flows through it{why}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,9 @@ from bnlint.source.project import Project
 from bnlint.source.scope import scope_of
 from bnlint.source.screen import blanked
 from bnlint.source.values import Scope, Value
+
+#: how many syntax trees of other files are kept
+MAX_TREES = 64
 
 
 class View:
@@ -77,8 +81,14 @@ class View:
             self._trees[file] = None
             with suppress(cst.ParserSyntaxError, RecursionError):
                 if read is not None:
-                    self._trees[file] = parse(blanked(read.text, read.outline, self._needed[file]), spelled)
+                    self._trees[file] = _parsed(blanked(read.text, read.outline, self._needed[file]), spelled)
         return self._trees[file]
+
+
+@functools.lru_cache(MAX_TREES)
+def _parsed(text: str, path: str) -> Parsed:
+    """Parse what several files need of another once."""
+    return parse(text, path)
 
 
 def _heads(outline: Outline) -> frozenset[str]:

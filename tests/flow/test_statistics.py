@@ -4,17 +4,9 @@ import pytest
 from graphs import Graph
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.statistics import (
-    MAX_PATHS,
-    carried,
-    centered_before,
-    exponent,
-    leaves,
-    liveness,
-    reduced,
-    squares,
-    train_args,
-)
+from bnlint.flow.leaves import MAX_PATHS, leaves
+from bnlint.flow.reading import exponent, squares, train_args
+from bnlint.flow.statistics import carried, centered_before, liveness, reduced
 
 
 def test_liveness_starts_at_inputs_and_parameters_and_ends_at_stops() -> None:

@@ -19,7 +19,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 UNSEEN = {
     "numpy_statistics",
     "silent_function",
-    "running_buffer",
     "copy_no_grad",
     "copy_data",
     "script",
@@ -37,6 +36,7 @@ CODES = {
     },
     "BN103": {"detached_input"},
     "BN104": {"item_per_channel", "item", "python_float", "tolist", "numpy_force", "torch_tensor", "new_tensor"},
+    "BN106": {"running_buffer"},
     "BN107": {"dlpack_round_trip", *UNSEEN},
 }
 
@@ -63,11 +63,13 @@ def test_every_kind_of_stop_is_found_and_measured(kind):
     assert {f.code for f in findings} == {next(code for code, kinds in CODES.items() if kind in kinds)}
     if kind in UNSEEN:
         assert [f.statistic for f in findings] == [None]
+    elif kind == "running_buffer":
+        assert [f.statistic for f in findings] == ["running_mean", "running_var"]
     else:
         assert [f.statistic for f in findings] == (["mean"] if kind == "inference_mode_mean" else ["mean", "var"])
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k not in (*LIVE, *UNSEEN, "dlpack_round_trip")])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in (*LIVE, *UNSEEN, "dlpack_round_trip", "running_buffer")])
 def test_findings_point_at_the_line_of_the_stop(kind):
     findings = check_model(net(kind), batch())
 
@@ -80,9 +82,16 @@ def test_findings_point_at_the_line_of_the_stop(kind):
     assert all({m.role for m in f.marks} >= {"statistic", "stop", "use"} for f in findings)
 
 
-@pytest.mark.parametrize("kind", LIVE)
+@pytest.mark.parametrize("kind", [kind for kind in LIVE if kind != "all_reduce"])
 def test_live_norms_are_silent(kind):
     assert check_model(net(kind), batch()) == []
+
+
+def test_a_collective_in_place_is_reported_by_structure_where_one_process_measures_nothing():
+    findings = check_model(net("all_reduce"), batch())
+
+    assert [(f.code, f.statistic, f.measurement) for f in findings] == [("BN105", "mean", None), ("BN105", "var", None)]
+    assert all("cannot be measured in one process" in f.message for f in findings)
 
 
 @pytest.mark.parametrize("kind", ["detach", "no_grad", "copy_data"])

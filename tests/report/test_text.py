@@ -234,7 +234,7 @@ def test_mark_in_another_file_says_which() -> None:
 
 def test_unsafe_fix_is_left_to_the_user() -> None:
     out = shown(found(place("x - mean"), fix=Fix("center first", False, ())))
-    assert "help: center first (`bnlint fix` leaves it to you: it changes forward values)" in out
+    assert "help: center first (`bnlint fix --unsafe-fixes` does it: forward values change)" in out
 
 
 def test_finding_of_a_layer_names_it() -> None:
@@ -277,3 +277,28 @@ def test_marks_of_several_findings_share_one_excerpt() -> None:
 
 def test_marks_without_source_print_nothing() -> None:
     assert marks_of([marked(("stop", "here", 1))], None) == ""
+
+
+def test_a_fix_is_shown_as_the_lines_that_go_and_come() -> None:
+    file = io.StringIO()
+    stop = place("mean.detach()")
+    finding = found(stop, fix=Fix("remove `.detach()`", True, ()))
+    after = SOURCE.replace("mean = mean.detach()\n", "mean = mean\n")
+    text.render([finding], lambda _: SOURCE, Console(file=file), lambda _: (SOURCE, after))
+    assert file.getvalue().splitlines()[-5:-1] == [
+        "  = help: remove `.detach()` (`bnlint fix` does it)",
+        "7 -     mean = mean.detach()",
+        "7 +     mean = mean",
+        "  = run `bnlint rule BN101` for the page",
+    ]
+
+
+@pytest.mark.parametrize("severity", list(Severity))
+def test_a_note_is_not_bold_and_an_error_is(severity: Severity) -> None:
+    file = io.StringIO()
+    finding = Finding("BN101", "name", severity, "a message", place("mean.detach()"))
+    console = Console(file=file, force_terminal=True, color_system="standard", no_color=False, width=100)
+    text.render([finding], lambda _: SOURCE, console)
+    headline = file.getvalue().splitlines()[0]
+    assert headline.startswith({"error": "\x1b[1;31m", "warning": "\x1b[33m", "note": "\x1b[36m"}[severity])
+    assert ("\x1b[1mname" in headline) is (severity is not Severity.NOTE)

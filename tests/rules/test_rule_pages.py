@@ -22,7 +22,15 @@ ROOT = Path(__file__).parents[2]
 PAGES = load_pages()
 BAD = list(examples("Bad"))
 
-pytestmark = pytest.mark.filterwarnings("ignore:To copy construct from a tensor", "ignore:Converting a tensor")
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:To copy construct from a tensor",
+        "ignore:Converting a tensor",
+        "ignore:torch.distributed.nn.functional.all_reduce is deprecated",
+        "ignore:c10d::allreduce_",
+    ),
+    pytest.mark.usefixtures("one_process"),
+]
 
 
 # -- pages and catalog

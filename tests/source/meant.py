@@ -151,6 +151,47 @@ NOTED = {
             loc = data.mean(1, keepdim=True).detach()  # BN101
             return data - loc
 """),
+    "style mixed into the live statistics": module("""
+    class Mix(nn.Module):
+        def forward(self, x):
+            mu, sig = x.mean((2, 3), keepdim=True), x.std((2, 3), keepdim=True)
+            normed = (x - mu.detach()) / sig.detach()  # BN101
+            order = torch.randperm(x.size(0))
+            return normed * (0.5 * sig + 0.5 * sig[order]) + 0.5 * mu + 0.5 * mu[order]
+"""),
+    "method for the inputs of a network": module("""
+    class Descriptor(nn.Module):
+        def input_norm(self, x):
+            return (x - x.mean((1, 2, 3), keepdim=True).detach()) / x.std((1, 2, 3), keepdim=True).detach()  # BN101
+
+        def forward(self, x):
+            return self.features(self.input_norm(x))
+"""),
+    "option named for it": layer("""
+    if not self.detach:
+        return F.group_norm(x, 1)
+    return x / x.std((1, 2, 3), keepdim=True).detach()  # BN101
+"""),
+    "one of several kinds": module("""
+    class Center(nn.Module):
+        def forward(self, x):
+            if self.kind == "frozen":
+                return x - x.mean(0, keepdim=True).detach()  # BN101
+            elif self.kind == "live":
+                return x - x.mean(0, keepdim=True)
+            return x
+"""),
+    "comment in a loss": module("""
+    class Loss(nn.Module):
+        def forward(self, x):
+            # stop-gradient on the scale: it must not be learned
+            return (x / x.std().detach()).sum()  # BN101
+"""),
+    "number in a tool for data": module("""
+    class Transform:
+        def __call__(self, sample):
+            return (sample - sample.mean().item()) / sample.std().item()  # BN104
+"""),
     "shift before layer norm": module("""
     class Head(nn.Module):
         def forward(self, x):

@@ -586,6 +586,29 @@ STOPPED = {
         mean.detach_()  # BN101
     return x - mean
 """),
+    "made by a method, to be called later": module("""
+    class Patch:
+        def forward_of(self, layer):
+            def forward(x):
+                return x - x.mean((0, 2, 3), keepdim=True).detach()  # BN101
+
+            return forward
+
+
+    def norm(x):
+        return Patch().forward_of(None)(x)
+"""),
+    "spread by a product with ones": layer("""
+    flat = x.reshape(x.size(0), -1)
+    ones = torch.ones(x.size(0), 1, dtype=x.dtype)
+    mean = flat.mean(0, keepdim=True).detach()  # BN101
+    return flat - ones.mm(mean)
+"""),
+    "means by places": layer("""
+    flat, places = x.reshape(6, -1), torch.tensor([0, 0, 1, 1, 0, 1])
+    mean = torch.zeros(2, flat.size(1), dtype=x.dtype).index_add_(0, places, flat).detach() / 3  # BN101
+    return flat - mean[places]
+"""),
     "builtin abs": layer("""
     size = abs(x).pow(2).mean((0, 2, 3), keepdim=True).sqrt().detach()  # BN101
     return x / size
@@ -657,6 +680,7 @@ RIGHT = {
     mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True)
     if self.training:
         self.running_mean.mul_(0.9).add_(0.1 * mean.detach())
+        self.running_var.mul_(0.9).add_(0.1 * var.detach())
     else:
         mean, var = self.running_mean.detach(), self.running_var.detach()
     return (x - mean) / (var + self.eps).sqrt()
@@ -863,6 +887,31 @@ RIGHT = {
 }
 #: these stop a gradient on purpose, or have none to lose
 MEANT = {
+    "initialization behind a flag": module("""
+    class Norm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.ready = False
+
+        def forward(self, x):
+            if not self.ready:
+                self.scale = x.std().detach()
+                self.ready = True
+            return x / self.scale
+
+"""),
+    "random phases of a stopped signal": module("""
+    def jam(n, make):
+        x = make(n).detach()
+        y = x * torch.exp(torch.rand(n))
+        return y / y.abs().pow(2).mean(-1, keepdim=True).detach().sqrt()
+"""),
+    "running statistics that the input was mixed into": module("""
+    class Norm(nn.Module):
+        def forward(self, x):
+            self.running_mean = 0.9 * self.running_mean + 0.1 * x.detach().mean(0)
+            return x - self.running_mean
+"""),
     "weight of a loss": layer("""
     weight = x.detach().abs().mean((1, 2, 3), keepdim=True)
     return weight + x

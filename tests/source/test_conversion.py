@@ -18,6 +18,14 @@ class Own(nn.BatchNorm2d):
     pass
 
 
+class Affine(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n))
+        self.bias = nn.Parameter(torch.zeros(n))
+        self.size = n
+
+
 class Frozen(nn.Module):
     def __init__(self, n):
         super().__init__()
@@ -80,6 +88,7 @@ LOSSY = {
         "bias, running_mean, running_var, eps and momentum",
     ),
     "buffers of an own class": (body("Frozen(child.num_features)", PARAMETERS), "running_mean and running_var"),
+    "parameters of an own class": (body("Affine(child.num_features)", "new.weight = child.weight"), "bias"),
     "bias of a group norm": (
         body("nn.GroupNorm(8, child.num_features)", "new.weight.data.copy_(child.weight.data)"),
         "bias",
@@ -127,11 +136,13 @@ KEPT = {
     "options unknown": body("Own(child.num_features, **options)", PARAMETERS, STATISTICS),
     "no options to give": body("Frozen(child.num_features)", PARAMETERS, STATISTICS),
     "nothing that could be kept": body("nn.GroupNorm(8, child.num_features)", PARAMETERS),
+    "an own class without statistics": body("Affine(child.num_features)", PARAMETERS),
     "instance norm": body("nn.InstanceNorm2d(child.num_features)", PARAMETERS),
     "affine off": body(f"nn.BatchNorm2d({GIVEN}, affine=False)", STATISTICS),
     "no class that is known": body("Unknown(child.num_features)", PARAMETERS),
     "a copy of the whole": body("copy.deepcopy(child)", PARAMETERS),
     "given as a whole": body(f"Own({GIVEN})", PARAMETERS, "transfer(child, new)"),
+    "its dictionary": body(f"Own({GIVEN})", PARAMETERS, "new.__dict__.update(child.__dict__)"),
     "attributes by name": body(
         f"Own({GIVEN})", PARAMETERS, "for key in names:\n    setattr(new, key, getattr(child, key))"
     ),
@@ -161,10 +172,15 @@ TRAINED = {
     "loaded after it": ("net = resnet18(pretrained=True)\nconvert(net)\nnet.load_state_dict(state)", False),
     "loaded into the result": ("net = torch.load('a.pt')\nnew = convert(net)\nnew.load_state_dict(state)", False),
     "just built": ("net = resnet18()\nconvert(net)", False),
+    "built by a library": ("net = models.resnet18()\nconvert(net)", False),
     "not pretrained": ("net = resnet18(pretrained=False, weights=None)\nconvert(net)", False),
     "perhaps": ("def f(pretrained):\n    net = resnet18(pretrained=pretrained)\n    return convert(net)", False),
     "another model": ("net = resnet18(pretrained=True)\nother = resnet18()\nconvert(other)", False),
     "built anew": ("net = resnet18(pretrained=True)\nnet = resnet18()\nconvert(net)", False),
+    "loaded at another time": (
+        "def f(net):\n    def g():\n        net.load_state_dict(s)\n    return convert(net), g",
+        False,
+    ),
     "another function": ("net = resnet18(pretrained=True)\nfreeze(net)", False),
 }
 

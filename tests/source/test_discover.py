@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bnlint.errors import InputError
+from bnlint.settings import Settings
 from bnlint.source.discover import DEFAULT_EXCLUDE, discover
 
 Tree = Callable[..., Path]
@@ -27,8 +28,10 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     return write
 
 
-def found(*paths: str, **options: object) -> list[str]:
-    return [file.as_posix() for file in discover([Path(path) for path in paths], **options)]
+def found(*paths: str, exclude: tuple[str, ...] = (), **options: bool) -> list[str]:
+    options_of = Settings({"exclude": exclude, "isolated": True})
+    found = discover([Path(path) for path in paths], exclude=options_of.excludes, **options)
+    return [file.as_posix() for file in found]
 
 
 def test_folder_is_walked_sorted_and_only_python_is_taken(tree: Tree) -> None:
@@ -113,9 +116,9 @@ def test_what_is_named_is_read(tree: Tree) -> None:
     root = tree("ignored/a.py", "ignored/b_pb2.py", **{".gitignore": "ignored/\n"})
     (root / ".git").mkdir()
     assert found(".") == []
-    assert found("ignored/a.py", exclude=["ignored"]) == ["ignored/a.py"]
-    assert found("ignored", exclude=["ignored"]) == ["ignored/a.py", "ignored/b_pb2.py"]
-    assert found("ignored", exclude=["*_pb2.py"]) == ["ignored/a.py"]
+    assert found("ignored/a.py", exclude=("ignored",)) == ["ignored/a.py"]
+    assert found("ignored", exclude=("ignored",)) == ["ignored/a.py", "ignored/b_pb2.py"]
+    assert found("ignored", exclude=("*_pb2.py",)) == ["ignored/a.py"]
 
 
 @pytest.mark.parametrize(
@@ -132,20 +135,20 @@ def test_what_is_named_is_read(tree: Tree) -> None:
 )
 def test_exclude_is_relative_to_the_working_folder(tree: Tree, pattern: str, left: list[str]) -> None:
     root = tree("src/a.py", "src/a_pb2.py", "src/vendored/b.py")
-    assert found("src", exclude=[pattern]) == left
-    assert found(".", exclude=[pattern]) == left
-    assert found(str(root), exclude=[pattern]) == [str(root / name) for name in left]
+    assert found("src", exclude=(pattern,)) == left
+    assert found(".", exclude=(pattern,)) == left
+    assert found(str(root), exclude=(pattern,)) == [str(root / name) for name in left]
 
 
 def test_exclude_holds_outside_the_working_folder(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tree("here/x.py", "there/a.py", "there/vendored/b.py")
     monkeypatch.chdir(root / "here")
-    assert found("../there", exclude=["vendored"]) == ["../there/a.py"]
+    assert found("../there", exclude=("vendored",)) == ["../there/a.py"]
 
 
 def test_exclude_wins_over_gitignore(tree: Tree) -> None:
     tree("a.py", "b.py", **{".gitignore": "!a.py\n"})
-    assert found(".", exclude=["a.py"]) == ["b.py"]
+    assert found(".", exclude=("a.py",)) == ["b.py"]
 
 
 def test_links_to_folders_end_nowhere(tree: Tree) -> None:

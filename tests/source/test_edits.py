@@ -10,6 +10,7 @@ import torch
 from shapes import STOPPED
 from snippets import about_gradients, gradient_error, layer, module, reported, run
 
+from bnlint.finding import Severity
 from bnlint.source.check import check_source, fix_source
 
 
@@ -350,21 +351,6 @@ def test_a_comment_inside_the_chain_stays() -> None:
 
 
 NOT_FIXED = {
-    "plain number": "return x - x.mean().item()",
-    "several items of a with": """
-        with torch.no_grad(), torch.autocast("cpu"):
-            m = x.mean(0)
-        return x - m
-    """,
-    "updates inside a decorated function": """
-        @torch.no_grad()
-        def statistics(x):
-            m = x.mean(0)
-            self.running_mean.lerp_(m, 0.1)
-            return m
-
-        return x - statistics(x)
-    """,
     "function with a comment inside": """
         m = torch.detach(  # no graph
             x.mean(0)
@@ -379,19 +365,13 @@ NOT_FIXED = {
         with torch.no_grad(): m = x.mean(0); self.running_mean.lerp_(m, 0.1)
         return x - m
     """,
-    "switch by a call": """
-        torch.set_grad_enabled(False)
-        m = x.mean(0)
-        torch.set_grad_enabled(True)
-        return x - m
-    """,
 }
 
 
 @pytest.mark.parametrize("body", NOT_FIXED.values(), ids=NOT_FIXED.keys())
 def test_what_cannot_be_fixed_is_told_and_left(body: str) -> None:
     source = method(body)
-    (finding,) = check_source(source.encode(), "a.py")
+    (finding,) = (f for f in check_source(source.encode(), "a.py") if f.severity is not Severity.NOTE)
     assert finding.fix is None
     assert fixed_text(source) == source
 
@@ -443,11 +423,17 @@ def test_a_file_that_does_not_parse_is_left() -> None:
     assert fixed(b"def f(x:\n    return x - x.mean().detach()\n") == b"def f(x:\n    return x - x.mean().detach()\n"
 
 
-FIXABLE = {name: s for name, s in STOPPED.items() if all(f.fix for f in about_gradients(s))}
+#: what has no fix, and why
+UNFIXABLE = {
+    "map": "the stop is a function that is handed to another function",
+    "variance by numpy": "NumPy computes the variance: there is no gradient to let through",
+}
+FIXABLE = {name: source for name, source in STOPPED.items() if name not in UNFIXABLE}
 
 
-def test_most_of_what_is_reported_can_be_fixed() -> None:
-    assert len(FIXABLE) > 0.8 * len(STOPPED)
+def test_what_is_reported_has_a_fix_or_a_reason_why_not() -> None:
+    unfixed = {name for name, s in STOPPED.items() if any(f.fix is None for f in about_gradients(s))}
+    assert unfixed == UNFIXABLE.keys()
 
 
 @pytest.mark.parametrize("source", FIXABLE.values(), ids=FIXABLE.keys())
@@ -529,7 +515,7 @@ UPDATING = {
 @pytest.mark.parametrize("source", UPDATING.values(), ids=UPDATING.keys())
 def test_running_statistics_stay_out_of_the_graph(source: str) -> None:
     after = fixed_text(source)
-    assert reported(after) == []
+    assert {code for _, code in reported(after)} <= {"BN202"}
     old, new = run(source), run(after)
     for step in range(3):
         x = torch.randn(

@@ -126,3 +126,12 @@ def test_a_file_that_cannot_be_decoded_is_one_finding_and_stays(tmp_path: Path) 
     (fixed,) = fix_files([path], all_of, write=True)
     assert [finding.code for finding in fixed.left] == ["BN001"]
     assert (fixed.after, fixed.diff) == (fixed.before, "")
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for target in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(InputError, match="not a regular file"):
+            atomic.write(target, lambda file: file.write(b"x"))
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]

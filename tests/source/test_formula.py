@@ -86,9 +86,25 @@ return F.batch_norm(x, mean, var, self.weight, self.bias, False, 0.0, self.eps)
         std = {BIASED}.sqrt().clamp(min=1e-5)  # BN302
         return (x - x.mean({OVER})) / std * self.weight
     """),
+    "stopped, and no eps": layer(f"""
+        std = {BIASED}.sqrt().detach()
+        return (x - x.mean({OVER})) / std * self.weight  # BN302
+    """),
+    "activated at once": norm(
+        "nn.BatchNorm2d",
+        """
+var, mean = torch.var_mean(x, (0, 2, 3), keepdim=True)  # BN301
+return F.relu((x - mean) / torch.sqrt(var + self.eps))
+""",
+    ),
     "learned eps outside": layer(f"""
         std = torch.sqrt({BIASED}) + self.bias.view(1, 3, 1, 1)  # BN302
         return (x - x.mean({OVER})) / std * self.weight
+    """),
+    "weight in another layout, dimensions that differ": layer("""
+        mean = x.mean((0, 2, 3), keepdim=True)
+        var = x.var((2, 3), unbiased=False, keepdim=True)  # BN303
+        return (x - mean) / torch.sqrt(var + self.eps) * self.weight.view(1, 3, 1, 1)
     """),
     "sum of squares": layer("""
         length = x.pow(2).sum(1, keepdim=True).sqrt() + 1e-10  # BN302
@@ -98,6 +114,12 @@ return F.batch_norm(x, mean, var, self.weight, self.bias, False, 0.0, self.eps)
         mean = x.mean({OVER})
         var = (x ** 2).mean({OVER}) - mean ** 2  # BN304
         return (x - mean) / (torch.sqrt(var) + 1e-5) * self.weight  # BN302
+    """),
+    "sums by their count": layer("""
+        count = x.numel() / x.size(1)
+        mean = x.sum((0, 2, 3), keepdim=True) / count
+        var = (x * x).sum((0, 2, 3), keepdim=True) / count - mean ** 2  # BN304
+        return (x - mean) / torch.sqrt(var + self.eps) * self.weight + self.bias
     """),
     "cancelling in groups": layer("""
         y = x.reshape(x.size(0), 4, -1)
@@ -223,6 +245,20 @@ return (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True)
     "squared deviation": layer(f"""
         return (x - x.mean({OVER})) / torch.sqrt(x.std({OVER}, unbiased=False) ** 2 + self.eps) * self.weight
     """),
+    "mixed with other dimensions": norm(
+        "nn.BatchNorm2d",
+        f"""
+mean = 0.5 * x.mean({OVER}) + 0.5 * x.mean((2, 3), keepdim=True)
+return (x - mean) / torch.sqrt({BIASED} + self.eps)
+""",
+    ),
+    "instance norm over positions": norm(
+        "nn.InstanceNorm2d",
+        """
+var, mean = torch.var_mean(x, (2, 3), unbiased=False, keepdim=True)
+return (x - mean) / torch.sqrt(var + self.eps)
+""",
+    ),
     "mixed with running statistics": layer(f"""
         var = 0.5 * {BIASED} + 0.5 * self.running_var
         return (x - x.mean({OVER})) / torch.sqrt(var) * self.weight
@@ -242,6 +278,23 @@ return (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True)
         mean, square = AllReduce.apply(both).chunk(2)
         mean, var = mean.view(1, -1, 1, 1), (square - mean * mean).view(1, -1, 1, 1)
         return (x - mean) / torch.sqrt(var + self.eps) * self.weight
+    """),
+    "sums of several processes, in place": layer("""
+        mean, square = x.mean((0, 2, 3), keepdim=True), (x * x).mean((0, 2, 3), keepdim=True)
+        torch.distributed.all_reduce(mean)
+        torch.distributed.all_reduce(square)
+        return (x - mean) / torch.sqrt(square - mean * mean + self.eps) * self.weight
+    """),
+    "scaled, then mixed": layer(f"""
+        return F.conv2d((x - x.mean({OVER})) / x.std({OVER}) * self.weight, self.kernel)
+    """),
+    "dimensions counted from both ends": layer(f"""
+        var = x.var((0, -1, -2), unbiased=False, keepdim=True)
+        return (x - x.mean({OVER})) / torch.sqrt(var + self.eps) * self.weight
+    """),
+    "dimensions of another layout": layer(f"""
+        y = x.flatten(2)
+        return (x - x.mean({OVER})) / torch.sqrt(y.var((0, 2), unbiased=False)[:, None, None] + self.eps) * self.weight
     """),
     "named as another norm": norm(
         "nn.BatchNorm2d",
@@ -304,6 +357,8 @@ def test_other_arithmetic_is_left_alone(source: str) -> None:
         pytest.param("zero is replaced", "torch.where(std > 0, std, torch.ones_like(std))", "std * 1.0", "BN302"),
         pytest.param("mean of another tensor", "self.weight.mean()", f"x.mean({OVER})", "BN304"),
         pytest.param("double precision", "x.to(torch.float64)", "x.to(torch.float32)", "BN304"),
+        pytest.param("sums of several processes, in place", "torch.distributed.all_reduce", "print", "BN304"),
+        pytest.param("scaled, then mixed", "F.conv2d", "torch.add", "BN302"),
         pytest.param("named as another norm", "class InstanceNorm", "class Norm", "BN303"),
         pytest.param("another layout", "x = x.transpose(0, 1).flatten(1)", "", "BN303"),
         pytest.param("unknown number of dimensions", "BatchNorm1d", "BatchNorm2d", "BN303"),
@@ -350,6 +405,7 @@ def test_the_biased_variance_is_an_unsafe_fix(old: str, new: str | None) -> None
 ROOTS = {
     "function": ("(torch.sqrt(var) + self.eps)", "torch.sqrt(var + self.eps)"),
     "method": ("(var.sqrt() + 1e-5)", "(var + 1e-5).sqrt()"),
+    "in a call": ("torch.clone(torch.sqrt(var) + self.eps)", "torch.clone(torch.sqrt(var + self.eps))"),
     "eps first": ("(1e-5 + torch.sqrt(2 * var))", "torch.sqrt((2 * var) + 1e-5)"),
     "power": ("(var ** 0.5 + 1e-5)", None),
     "bound": ("var.sqrt().clamp(min=1e-5)", None),

@@ -6,52 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from terminal import BAD, FIXED, UNFIXABLE, Cli, Result
 
 from bnlint import __version__
-from bnlint.cli import main
 
-BAD = "def f(x):\n    return x - x.mean().detach()\n"
-FIXED = "def f(x):\n    return x - x.mean()\n"
-UNFIXABLE = "import torch\n\n\ndef f(x):\n    return x - x.mean().item()\n"
-ROOT = Path(__file__).parent.parent
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-class Cli:
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.capsys = folder, capsys
-
-    def write(self, name: str, content: str | bytes) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-    def __call__(self, *arguments: str) -> Result:
-        self.capsys.readouterr()
-        with pytest.raises(SystemExit) as exited:
-            main(list(arguments))
-        out, err = self.capsys.readouterr()
-        assert "Traceback" not in out + err
-        assert isinstance(exited.value.code, int)
-        return Result(exited.value.code, out, err)
-
-
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.delenv("BNLINT_OUTPUT_FORMAT", raising=False)
-    return Cli(tmp_path, capsys)
+ROOT = Path(__file__).parents[2]
 
 
 def test_findings_exit_1(cli: Cli) -> None:

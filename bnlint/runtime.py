@@ -1,0 +1,97 @@
+"""The commands on models and checkpoints: measure them, repair them, say how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bnlint.errors import BnlintError
+from bnlint.finding import Finding
+from bnlint.shell import Paper, progress, told_warnings, write
+from bnlint.targets import Targets
+
+
+def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], int]:
+    """Measure the models that were named; what they print goes to stderr.
+
+    Returns:
+        The findings, and how many layers were measured.
+    """
+    quiet = options["quiet"]
+    with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings():
+        from bnlint.checkpoint.formats import load
+        from bnlint.checkpoint.repair import check_checkpoint
+        from bnlint.model.check import check_layers, find_layers, findings_of, require_measured
+        from bnlint.model.inputs import load_factory, parse_inputs, usable_device
+
+        device = usable_device(options["device"])
+        inputs = tuple(tensor.to(device) for tensor in parse_inputs(options["inputs"]))
+        checked = []
+        for target in targets.factories:
+            layers = find_layers(load_factory(target).to(device), inputs)
+            with progress(len(layers), "measuring", quiet) as advance:
+                checked += list(check_layers(layers, advance))
+            require_measured(checked)
+        for path in targets.checkpoints:
+            checkpoint = load(path, _trust(options), map_location=str(device))
+            with progress(None, "measuring", quiet) as advance:
+                checked += check_checkpoint(checkpoint, inputs, advance)
+    for item in checked:
+        if item.problem is not None:
+            click.echo(f"not measured: {item.layer.path}: {item.problem}", err=True)
+    return [f for item in checked for f in findings_of(item)], sum(1 for item in checked if item.measured)
+
+
+def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, certificate: Path | None) -> None:
+    """Repair a checkpoint, write it, and print what was proved."""
+    quiet = options["quiet"]
+    with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings():
+        from bnlint.checkpoint.repair import repair_checkpoint
+        from bnlint.model.inputs import parse_inputs, usable_device
+
+        inputs = parse_inputs(options["inputs"])
+        with progress(None, "repairing", quiet) as advance:
+            repaired = repair_checkpoint(
+                path,
+                output,
+                _trust(options),
+                inputs,
+                adopt_torch_conventions=adopt,
+                device=str(usable_device(options["device"])),
+                progress=advance,
+            )
+    if certificate is not None:
+        write(certificate, json.dumps([c.to_dict() for c in repaired.certificates], indent=2) + "\n")
+    if not quiet:
+        from bnlint.report.certificates import render
+
+        paper = Paper(color=options["color"]).console()
+        render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs)
+
+
+def _trust(options: Mapping[str, Any]) -> Any:
+    from bnlint.checkpoint.code import definitions
+    from bnlint.checkpoint.trust import Trust
+
+    if options["trust"]:
+        click.echo("warning: --trust runs whatever program the checkpoint holds", err=True)
+    code: dict[str, type] = {}
+    for file in options["code"]:
+        code |= definitions(file)
+    return Trust(code, tuple(options["allow"]), options["trust"])
+
+
+@contextlib.contextmanager
+def _torch() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise BnlintError("models need torch, which is not installed", hint='pip install "bnlint[torch]"') from error

@@ -1,0 +1,144 @@
+"""The settings of each file: the nearest configuration, and the command line on top of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bnlint.cache import FOLDER
+from bnlint.catalog import BY_CODE
+from bnlint.config import Config, load, load_folder, matches, require_known, selected
+from bnlint.finding import Finding, Severity
+from bnlint.source.patterns import Patterns
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds in a run.
+
+    `options` are those of the command line, by name. What they leave open comes from the nearest configuration file
+    of each source file, or from the one file that `--config` names.
+    """
+
+    options: Mapping[str, Any]
+    here: Path = field(default_factory=Path.cwd)
+    _folders: dict[Path, Config] = field(default_factory=dict)
+    _patterns: dict[tuple[Path, tuple[str, ...]], Patterns] = field(default_factory=dict)
+
+    @cached_property
+    def base(self) -> Config:
+        """The settings for the working folder, which hold for what belongs to the whole run."""
+        return self.of_folder(self.here)
+
+    @cached_property
+    def fixed(self) -> Config | None:
+        """The one configuration of all files, None where each has its nearest."""
+        override, isolated = self.options.get("config"), self.options.get("isolated", False)
+        return load(self.here, override=override, isolated=isolated) if override or isolated else None
+
+    @property
+    def files(self) -> list[Path]:
+        """The configuration files that were read so far."""
+        return sorted({config.file for config in self._folders.values() if config.file is not None})
+
+    def of_folder(self, folder: Path) -> Config:
+        """Return the settings for the files of an absolute folder."""
+        if folder not in self._folders:
+            self._folders[folder] = self._found(folder)
+        return self._folders[folder]
+
+    def wanted(self, finding: Finding) -> bool:
+        """Whether a finding is to be reported: its rule is selected, and so is the one that it is about."""
+        if finding.location is None or finding.module is not None:
+            return selected(self.base, finding.code)
+        path = (self.here / finding.location.path).resolve()
+        codes = [code for code in (finding.code, finding.about) if code is not None]
+        config = self.of_folder(path.parent)
+        return all(selected(config, code) for code in codes) and not self._ignored(config, path, codes)
+
+    def excludes(self, folder: Path) -> tuple[Patterns, ...]:
+        """Return the patterns of paths to leave out that hold in an absolute folder."""
+        config = self.of_folder(folder)
+        listed = (
+            (self.root(config), (*config.exclude, *config.extend_exclude)),
+            # Outside of the working folder, only patterns that hold at any depth can match.
+            (
+                self.here if folder.is_relative_to(self.here) else Path(folder.anchor),
+                (*self.options.get("exclude", ()), *self.options.get("extend_exclude", ())),
+            ),
+        )
+        return tuple(self._compiled(root, patterns) for root, patterns in listed if patterns)
+
+    def root(self, config: Config) -> Path:
+        """The folder that the paths in a configuration are relative to."""
+        return self.here if config.file is None or self.options.get("config") else config.file.parent
+
+    @property
+    def baseline(self) -> Path | None:
+        """The baseline file of the run."""
+        if self.options.get("baseline"):
+            return Path(self.options["baseline"])
+        return self.root(self.base) / self.base.baseline if self.base.baseline else None
+
+    @property
+    def cache(self) -> Path | None:
+        """The folder of the cache, None where nothing is to be kept."""
+        if self.options.get("no_cache"):
+            return None
+        if self.options.get("cache_dir"):
+            return Path(self.options["cache_dir"])
+        return self.root(self.base) / (self.base.cache_dir or FOLDER)
+
+    def _found(self, folder: Path) -> Config:
+        if self.fixed is not None:
+            return self._with_options(self.fixed)
+        own = load_folder(folder)
+        if own is not None or folder.parent == folder:
+            return self._with_options(own or Config())
+        return self.of_folder(folder.parent)
+
+    def _compiled(self, root: Path, patterns: tuple[str, ...]) -> Patterns:
+        key = (root, patterns)
+        if key not in self._patterns:
+            self._patterns[key] = Patterns.compile(root, patterns)
+        return self._patterns[key]
+
+    def _ignored(self, config: Config, path: Path, codes: Collection[str]) -> bool:
+        root = self.root(config)
+        return any(
+            any(matches(ignored, code) for code in codes) and self._compiled(root, (pattern,)).verdict(str(path))
+            for pattern, ignored in config.per_file_ignores
+        )
+
+    def _with_options(self, config: Config) -> Config:
+        require_known(config, BY_CODE)
+        options = self.options
+        changes = {
+            name: options[name] for name in ("force_exclude", "unsafe_fixes", "output_format") if options.get(name)
+        }
+        if options.get("fail_on"):
+            changes["fail_on"] = Severity(options["fail_on"])
+        if options.get("exclude"):
+            changes["exclude"] = ()
+        return _narrowed(replace(config, **changes), *(_codes(options, name) for name in _SELECTION))
+
+
+_SELECTION = ("select", "extend_select", "ignore")
+
+
+def _codes(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(part.strip() for value in options.get(name) or () for part in value.split(",") if part.strip())
+
+
+def _narrowed(config: Config, select: Sequence[str], extend: Sequence[str], ignore: Sequence[str]) -> Config:
+    """Lay the selection of the command line over that of a configuration: what was said last decides."""
+    if not (select or extend or ignore):
+        return config
+    require_known(Config(select=tuple(select), extend_select=tuple(extend), ignore=tuple(ignore)), BY_CODE)
+    if select:
+        return replace(config, select=tuple(select), extend_select=tuple(extend), ignore=tuple(ignore))
+    codes = [code for code in BY_CODE if selected(config, code) or matches(extend, code)]
+    return replace(config, select=tuple(codes), extend_select=(), ignore=tuple(ignore))

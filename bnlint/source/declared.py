@@ -1,0 +1,107 @@
+"""What the text of a class says of its running statistics: how they are declared, and which methods know of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import libcst as cst
+
+from bnlint.source.below import below
+
+#: methods that give running statistics their first value, load or print them
+_CARE = re.compile(r"__init__|reset|init|_?load_from_state_dict|extra_repr|__repr__|__setstate__")
+_RUNNING = re.compile(r"(running|moving)_(mean|avg|var|variance|std)\w*$")
+_TENSORS = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "tensor"})
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """The running statistics of a class.
+
+    Attributes:
+        plain: Attributes that start as a tensor, or number, outside the state dict, and where they do.
+        registered: The buffers that the class registers.
+        defaults: Arguments of the constructor and the attributes that hold them, and their numbers by default.
+        mentions: For each method the names and strings in it that may be attributes.
+    """
+
+    plain: Mapping[str, cst.CSTNode] = field(default_factory=dict)
+    registered: frozenset[str] = frozenset()
+    defaults: Mapping[str, float] = field(default_factory=dict)
+    mentions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def private(self, method: str) -> frozenset[str]:
+        """Return the attributes that this method mentions, or one that it calls, and no other that matters."""
+        reached, todo = {method}, [method]
+        while todo:
+            for called in self.mentions.get(todo.pop(), frozenset()) & self.mentions.keys() - reached:
+                reached.add(called)
+                todo.append(called)
+        others = [name for name in self.mentions if name not in reached and not _CARE.match(name)]
+        inside, outside = ({n for m in methods for n in self.mentions.get(m, ())} for methods in (reached, others))
+        return frozenset(inside - outside)
+
+
+def declared(node: cst.ClassDef, base: Declared | None) -> Declared:
+    """Read the text of one class; it has the methods of its base as well."""
+    plain: dict[str, cst.CSTNode] = {}
+    registered = set(base.registered) if base else set()
+    defaults: dict[str, float] = {}
+    mentions = dict(base.mentions) if base else {}
+    for method in node.body.body:
+        if not isinstance(method, cst.FunctionDef):
+            continue
+        name, known = method.name.value, set[str]()
+        numbers = _numbers(method) if name == "__init__" else {}
+        defaults |= numbers
+        for part in below(method.body):
+            match part:
+                case cst.Assign(targets=[cst.AssignTarget(target=target)], value=value) if name == "__init__":
+                    attribute = own(target)
+                    if attribute is not None and _starts(attribute, value):
+                        plain.setdefault(attribute, part)
+                    elif attribute is not None and isinstance(value, cst.Name) and value.value in numbers:
+                        defaults[attribute] = numbers[value.value]
+                case cst.Arg(keyword=cst.Name(value=keyword), value=cst.Float() as given) if name == "__init__":
+                    defaults[keyword] = given.evaluated_value
+                case cst.Call(func=cst.Attribute(attr=cst.Name(value="register_buffer")), args=[first, *_]):
+                    registered.add(_string(first.value) or "")
+                case cst.Attribute():
+                    known.add(own(part) or "")
+                case cst.SimpleString():
+                    known.add(_string(part) or "")
+        mentions[name] = frozenset(known)
+    unregistered = {name: at for name, at in plain.items() if name not in registered}
+    return Declared(unregistered, frozenset(registered), {**(base.defaults if base else {}), **defaults}, mentions)
+
+
+def own(node: cst.CSTNode) -> str | None:
+    """Return the name of an attribute of `self`."""
+    match node:
+        case cst.Attribute(value=cst.Name(value="self"), attr=cst.Name(value=name)):
+            return name
+        case _:
+            return None
+
+
+def _starts(name: str, value: cst.BaseExpression) -> bool:
+    """Whether an attribute starts as running statistics do: a constant tensor, or a number by their usual names."""
+    if isinstance(value, cst.Call):
+        func = value.func.attr if isinstance(value.func, cst.Attribute) else value.func
+        return isinstance(func, cst.Name) and func.value in _TENSORS
+    return isinstance(value, (cst.Integer, cst.Float)) and _RUNNING.match(name) is not None
+
+
+def _numbers(method: cst.FunctionDef) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for parameter in (*method.params.params, *method.params.kwonly_params):
+        if isinstance(parameter.default, (cst.Integer, cst.Float)):
+            found[parameter.name.value] = float(parameter.default.evaluated_value)
+    return found
+
+
+def _string(node: cst.CSTNode) -> str | None:
+    value = node.evaluated_value if isinstance(node, cst.SimpleString) else None
+    return value if isinstance(value, str) else None

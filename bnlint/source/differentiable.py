@@ -1,0 +1,58 @@
+"""Write a collective in its differentiable form: `mean = torch.distributed.nn.functional.all_reduce(mean)`."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from bnlint.finding import Edit, SourceLocation
+from bnlint.source.classes import last_name
+from bnlint.source.collectives import written_argument
+from bnlint.source.lower import Parsed
+from bnlint.source.text import SourceText
+from bnlint.source.tree import nodes
+
+_MODULE = "torch.distributed.nn"
+#: reductions whose backward pass is the same reduction of the gradients
+_LINEAR = frozenset({"SUM", "AVG"})
+
+
+def differentiable(text: SourceText, parsed: Parsed, location: SourceLocation) -> list[Edit] | None:
+    """Return the edits for a statement `dist.all_reduce(mean, …)`, None for any other collective or place."""
+    for node in nodes(parsed.module):
+        match node:
+            case cst.Expr(value=cst.Call() as call) if parsed.locate(call) == location:
+                return _rewritten(text, parsed, call)
+    return None
+
+
+def _rewritten(text: SourceText, parsed: Parsed, call: cst.Call) -> list[Edit] | None:
+    target, options = written_argument(call), {a.keyword.value: a.value for a in call.args if a.keyword is not None}
+    rest = [argument.value for argument in call.args[1:] if argument.keyword is None]
+    if last_name(call.func) != "all_reduce" or target is None or len(rest) > 2 or any(a.star for a in call.args):
+        return None
+    operation = rest[0] if rest else options.get("op")
+    if not options.keys() <= {"tensor", "op", "group"} or (operation and last_name(operation) not in _LINEAR):
+        return None
+    whole, func, name = parsed.locate(call), parsed.locate(call.func), text.at(parsed.locate(target))
+    given = next(a.value for a in call.args if a.keyword is None or a.keyword.value == "tensor")
+    start = SourceLocation(whole.path, whole.line, whole.column, func.end_line, func.end_column)
+    argument = parsed.locate(given)
+    return [
+        *_import(text, parsed, whole.path),
+        Edit(start, f"{name} = {_MODULE}.functional.all_reduce"),
+        *([] if text.at(argument) == name else [Edit(argument, name)]),
+    ]
+
+
+def _import(text: SourceText, parsed: Parsed, path: str) -> list[Edit]:
+    """Return the edit that imports the module behind the last import at the top of the file."""
+    last = 0
+    for statement in parsed.module.body:
+        for part in statement.body if isinstance(statement, cst.SimpleStatementLine) else ():
+            if isinstance(part, cst.Import | cst.ImportFrom):
+                if text.at(parsed.locate(part)) == f"import {_MODULE}":
+                    return []
+                last = parsed.locate(part).end_line
+    line = text.text[text.starts[max(last, 1) - 1] : text.starts[max(last, 1)]]
+    newline = line[len(line.rstrip("\r\n")) :] or "\n"
+    return [Edit(SourceLocation(path, last + 1, 1, last + 1, 1), f"import {_MODULE}{newline}")]

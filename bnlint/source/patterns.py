@@ -1,0 +1,42 @@
+"""Patterns of paths, in the syntax and with the meaning of .gitignore."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """Ignore patterns, read relative to the folder `base`."""
+
+    base: Path
+    spec: GitIgnoreSpec
+
+    @classmethod
+    def compile(cls, base: Path, lines: Iterable[str]) -> Patterns:
+        """Compile patterns; like git, pass over those that are malformed."""
+        return cls(base, GitIgnoreSpec.from_lines(line for line in lines if _is_pattern(line)))
+
+    def verdict(self, path: str) -> bool | None:
+        """Whether they ignore this absolute path (a folder ends in a separator); None where they are silent."""
+        below = path.removeprefix(os.path.join(self.base, ""))  # noqa: PTH118 (Path drops the final separator)
+        return self.spec.check_file(below).include if below and below != path else None
+
+
+def ignored(path: str, patterns: Sequence[Patterns]) -> bool:
+    """As in git, the first that says something about a path decides; patterns come innermost first."""
+    return next((verdict for each in patterns if (verdict := each.verdict(path)) is not None), False)
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except (ValueError, re.error):
+        return False
+    return True

@@ -1,0 +1,83 @@
+"""A syntax tree read upwards: what stands around an expression, and where a local name is bound and read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import libcst as cst
+
+Scope = cst.FunctionDef | cst.Lambda
+
+
+def nodes(tree: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """Yield every node of a syntax tree."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        todo.extend(node.children)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Where a function binds a name, and where it reads it."""
+
+    bound: tuple[cst.Name, ...]
+    read: tuple[cst.Name, ...]
+
+
+class Tree:
+    """The parents of every node of a module."""
+
+    def __init__(self, module: cst.Module) -> None:
+        self._parents = {id(child): node for node in nodes(module) for child in node.children}
+
+    def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
+        """Return the node around a node, None for the module."""
+        return self._parents.get(id(node))
+
+    def around(self, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+        """Yield what stands around a node, from the inside to the outside."""
+        outer = self.parent(node)
+        while outer is not None:
+            yield outer
+            outer = self.parent(outer)
+
+    def scope(self, node: cst.CSTNode) -> Scope | None:
+        """Return the innermost function around a node."""
+        return next((outer for outer in self.around(node) if isinstance(outer, (cst.FunctionDef, cst.Lambda))), None)
+
+    def names(self, scope: cst.CSTNode, name: str) -> Names:
+        """Find a name in a function, nested functions included."""
+        bound: list[cst.Name] = []
+        read: list[cst.Name] = []
+        for node in nodes(scope):
+            if isinstance(node, cst.Name) and node.value == name and not self._is_label(node):
+                (bound if self.is_target(node) else read).append(node)
+        return Names(tuple(bound), tuple(read))
+
+    def is_target(self, node: cst.CSTNode) -> bool:
+        """Whether an expression is assigned to rather than read; an augmented assignment does both."""
+        inner = node
+        for outer in self.around(node):
+            match outer:
+                case cst.AssignTarget() | cst.AsName() | cst.Del() | cst.Param() | cst.NameItem():
+                    return not (isinstance(outer, cst.Param) and outer.default is inner)
+                case cst.For() | cst.CompFor() | cst.AnnAssign() | cst.NamedExpr() | cst.AugAssign():
+                    return outer.target is inner
+                case cst.Tuple() | cst.List() | cst.Element() | cst.StarredElement():
+                    inner = outer
+                case _:
+                    return False
+        return False
+
+    def _is_label(self, node: cst.Name) -> bool:
+        """Whether a name is no variable: an attribute, a keyword, the name of a function."""
+        match self.parent(node):
+            case cst.Attribute(attr=label) | cst.Arg(keyword=label) | cst.FunctionDef(name=label):
+                return label is node
+            case cst.ImportAlias() | cst.ClassDef():
+                return True
+            case _:
+                return False

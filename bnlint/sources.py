@@ -1,0 +1,100 @@
+"""The commands on source: find the files, check or fix them, whether they lie on the disk or come on stdin."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bnlint.finding import Finding
+from bnlint.reader import Reader
+from bnlint.settings import Settings
+from bnlint.shell import progress
+from bnlint.source.discover import discover, is_excluded
+from bnlint.targets import Targets
+
+if TYPE_CHECKING:
+    from bnlint.source.files import CheckedFiles, FixedFile
+
+#: what a file on stdin is called, where --stdin-filename does not tell
+NAMELESS = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The Python source of a run: files, or the one text on stdin."""
+
+    files: Sequence[Path]
+    text: bytes | None = None
+
+    @property
+    def reader(self) -> Reader:
+        """Reads this source for reports."""
+        return Reader({} if self.text is None else {str(self.files[0]): self.text})
+
+    @property
+    def told(self) -> str:
+        """How many files these are."""
+        count = len(self.files)
+        return f"{count} Python file{'s' * (count != 1)}" if count else "no Python files"
+
+
+def find(targets: Targets, settings: Settings) -> Sources:
+    """Find the files below the targets that are not excluded; read stdin where it is named."""
+    force = settings.base.force_exclude
+    if targets.stdin:
+        content = sys.stdin.buffer.read()
+        path = Path(settings.options.get("stdin_filename") or NAMELESS)
+        left_out = force and is_excluded(path, settings.excludes)
+        return Sources([] if left_out else [path], content)
+    gitignore = settings.base.respect_gitignore
+    files = discover(targets.sources, exclude=settings.excludes, respect_gitignore=gitignore, force_exclude=force)
+    return Sources(files)
+
+
+def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
+    """Check source and return what was found; of the findings, only those that are wanted."""
+    from bnlint.source.files import CheckedFiles, check_files
+
+    if sources.text is None:
+        with progress(len(sources.files), "checking", quiet) as advance:
+            checked = check_files(sources.files, lambda path: advance(str(path)), settings.cache)
+    else:
+        from bnlint.source.check import inspect_source
+        from bnlint.source.project import Project
+
+        project = Project(sources.files)
+        each = [(path, inspect_source(sources.text, str(path), project)) for path in sources.files]
+        found = tuple(finding for _, of_file in each for finding in of_file.findings)
+        checked = CheckedFiles(found, tuple((path, name) for path, of_file in each for name in of_file.lost), ())
+    return replace(checked, findings=tuple(f for f in checked.findings if settings.wanted(f)))
+
+
+def fix(sources: Sources, settings: Settings, *, write: bool) -> list[FixedFile]:
+    """Fix source, and write the files back; what comes on stdin is only returned."""
+    from bnlint.source.files import fix_files, fix_text
+
+    unsafe = settings.base.unsafe_fixes
+    if sources.text is None:
+        return fix_files(sources.files, settings.wanted, write=write, unsafe=unsafe)
+    from bnlint.source.project import Project
+
+    project = Project(sources.files)
+    return [fix_text(path, sources.text, settings.wanted, project, unsafe=unsafe) for path in sources.files]
+
+
+def suppress(sources: Sources, settings: Settings, reason: str, quiet: bool) -> list[Finding]:
+    """Write a comment behind each finding that suppresses it; return those that no comment can suppress."""
+    from bnlint.source.files import add_ignores
+
+    changed = add_ignores(sources.files, settings.wanted, reason)
+    left = [finding for each in changed for finding in each.left]
+    count = sum(len(each.findings) for each in changed) - len(left)
+    files = sum(each.before != each.after for each in changed)
+    if not quiet:
+        click.echo(f"suppressed {count} finding{'s' * (count != 1)} in {files} file{'s' * (files != 1)}", err=True)
+    return left
