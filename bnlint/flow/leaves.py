@@ -10,7 +10,7 @@ from bnlint.flow.ops import Role, role
 from bnlint.flow.reading import constant, exponent, train_args
 
 #: paths followed backwards from one operand before the flow counts as lost (unknown is silence)
-MAX_PATHS = 4096
+MAX_PATHS = 512
 #: products that spread a statistic where what they multiply it by is a constant: `ones.mm(mean)`
 _SPREADING = frozenset({"mm", "matmul", "einsum", "bmm"})
 

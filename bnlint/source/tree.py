@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,11 +13,27 @@ Scope = cst.FunctionDef | cst.Lambda
 
 def nodes(tree: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """Yield every node of a syntax tree."""
+    if isinstance(tree, cst.Module):  # each fix in a file looks through all of it
+        yield from _of_module(tree)
+        return
     todo = [tree]
     while todo:
         node = todo.pop()
         yield node
         todo.extend(node.children)
+
+
+@functools.lru_cache(1)
+def _of_module(module: cst.Module) -> tuple[cst.CSTNode, ...]:
+    found: list[cst.CSTNode] = [module]
+    for body in reversed(module.children):
+        found += nodes(body)
+    return tuple(found)
+
+
+@functools.lru_cache(1)
+def _parents(module: cst.Module) -> dict[int, cst.CSTNode]:
+    return {id(child): node for node in nodes(module) for child in node.children}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +48,7 @@ class Tree:
     """The parents of every node of a module."""
 
     def __init__(self, module: cst.Module) -> None:
-        self._parents = {id(child): node for node in nodes(module) for child in node.children}
+        self._parents = _parents(module)
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
         """Return the node around a node, None for the module."""
