@@ -172,8 +172,16 @@ class Analysis:
             centers = [x for x in own if self._shifts(node, x) and not x.inverted and x.negative == join.flipped]
             return [x for x in centers if not centered_before(self.graph, x.reduction)]
         # A mean beside a mean of squares is part of the variance: E[x²] - mean².
-        scales = [x for x in own if x.inverted == join.flipped]
+        scales = [x for x in own if x.inverted == join.flipped and not self._ratio(join, x)]
         return scales if any(self.order(x) == 2 for x in scales) else []
+
+    def _ratio(self, join: Join, leaf: Leaf) -> bool:
+        """Whether one stop holds a ratio of sizes, of another tensor and of this one: it matches the two."""
+        others = (x for x in self.within(join.operand) if self.order(x) == 2 and x.inverted != leaf.inverted)
+        shared = set(leaf.stops)
+        return any(
+            shared & set(x.stops) and not self.masks.get(x.reduction, 0) & self.masks[leaf.reduction] for x in others
+        )
 
     def _shifts(self, node: Node, leaf: Leaf) -> bool:
         """Whether a statistic centers; a minimum does where what is left is divided by a statistic as well."""

@@ -114,8 +114,7 @@ def reduced(graph: FlowGraph, reduction: int) -> Reduced:
             index = which
             continue
         elif node.name == "abs":
-            absolute = not squared
-            squared = True
+            absolute, squared = not squared, True
             candidates.clear()
         elif role(node.name) is not Role.SHAPE and (squared or centered or node.name not in _CHAINED):
             break

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
 import libcst as cst
 
 from bnlint.source.declared import declared
-from bnlint.source.names import dotted
+from bnlint.source.names import CONSTANTS, dotted, literal
 from bnlint.source.values import Class, Member, Scope
 
 _NATIVE_PARAMETERS = frozenset({"weight", "bias"})
@@ -160,8 +159,9 @@ def _member(node: cst.CSTNode, members: dict[str, str]) -> None:
 
 
 def _literal(name: str, value: cst.BaseExpression, literals: dict[str, object]) -> None:
-    text = cst.Module(body=[]).code_for_node(value) if isinstance(value, (cst.Integer, cst.Float, cst.Name)) else ""
-    try:
-        literals[name] = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    if isinstance(value, (cst.Integer, cst.Float)):
+        literals[name] = literal(value.value)
+    elif isinstance(value, cst.Name) and value.value in CONSTANTS:
+        literals[name] = CONSTANTS[value.value]
+    else:
         literals.pop(name, None)

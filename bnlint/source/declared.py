@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import libcst as cst
+
+from bnlint.source.below import below
 
 #: methods that give running statistics their first value, load or print them
 _CARE = re.compile(r"__init__|reset|init|_?load_from_state_dict|extra_repr|__repr__|__setstate__")
@@ -64,7 +66,7 @@ def declared(node: cst.ClassDef, base: Declared | None) -> Declared:
         name, known = method.name.value, set[str]()
         numbers = _numbers(method) if name == "__init__" else {}
         defaults |= numbers
-        for part in _nodes(method.body):
+        for part in below(method.body):
             match part:
                 case cst.Assign(targets=[cst.AssignTarget(target=target)], value=value) if name == "__init__":
                     attribute = own(target)
@@ -114,11 +116,3 @@ def _numbers(method: cst.FunctionDef) -> dict[str, float]:
 def _string(node: cst.CSTNode) -> str | None:
     value = node.evaluated_value if isinstance(node, cst.SimpleString) else None
     return value if isinstance(value, str) else None
-
-
-def _nodes(tree: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    todo = [tree]
-    while todo:
-        node = todo.pop()
-        yield node
-        todo.extend(node.children)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from abc import ABC, abstractmethod
 
 import libcst as cst
@@ -11,6 +10,7 @@ from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.flow.ops import STOPS, canonical
 from bnlint.source.indices import index_key, takes_all
+from bnlint.source.names import CONSTANTS, literal
 from bnlint.source.operators import BINARY, COMPARISONS
 from bnlint.source.record import Recorder
 from bnlint.source.values import (
@@ -98,8 +98,8 @@ class Evaluator(Recorder, ABC):
         """Evaluate a `yield` (see `interpret`)."""
 
     def _name(self, state: State, name: str) -> Value:
-        if name in {"True", "False", "None"}:
-            return Literal(ast.literal_eval(name))
+        if name in CONSTANTS:
+            return Literal(CONSTANTS[name])
         value = state.variables.get(name) or self.own(self.globals.get(name))
         return self.imported(value.path) if isinstance(value, Name) else value or Name(name)
 
@@ -113,7 +113,7 @@ class Evaluator(Recorder, ABC):
 
     def _literal(self, node: cst.BaseExpression) -> Value:
         try:
-            return Literal(ast.literal_eval(cst.Module(body=[]).code_for_node(node)))
+            return Literal(literal(cst.Module(body=[]).code_for_node(node)))
         except (ValueError, SyntaxError):
             return Opaque("?")
 

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 from collections.abc import Mapping
 
 import libcst as cst
 
 from bnlint.source.values import Class, Literal, Name, Value
+
+#: names that stand for one value
+CONSTANTS: dict[str, object] = {"True": True, "False": False, "None": None}
+
+
+@functools.lru_cache(maxsize=10_000)
+def literal(text: str) -> object:
+    """Return what a number or string means; the same few stand in a file over and over.
+
+    Raises:
+        ValueError: It is no literal.
+        SyntaxError: It is no expression.
+    """
+    return ast.literal_eval(text)
 
 
 def module_names(module: cst.Module) -> dict[str, Value]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from bnlint.source.below import below
+
 #: in-place methods that set a flag kept as a tensor
 _SETS = frozenset({"fill_", "copy_", "add_", "zero_"})
 
@@ -53,10 +55,7 @@ def _attribute(node: cst.BaseExpression) -> str | None:
 
 
 def _set_attributes(node: cst.CSTNode) -> Iterator[str]:
-    todo = [node]
-    while todo:
-        current = todo.pop()
-        todo.extend(current.children)
+    for current in below(node):
         match current:
             case cst.AssignTarget(target=target) | cst.AnnAssign(target=target) | cst.AugAssign(target=target):
                 if (name := _attribute(target)) is not None:

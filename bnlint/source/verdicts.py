@@ -106,7 +106,10 @@ def finding_of(text: SourceText, parsed: Parsed, graph: FlowGraph, about: Report
     match fact:
         case Trait(message=message, marks=marks):
             fix = (fix_of(text, graph, fact) or formula_fix(text, graph, fact)) if mendable else None
-            return replace(finding, message=message, statistic=fact.subject, marks=_marks(graph, marks), fix=fix)
+            shown = _marks(graph, marks)
+            if all(mark.location != node.origin.location for mark in shown):
+                shown = (Mark("statistic", "here", node.origin.location), *shown)
+            return replace(finding, message=message, statistic=fact.subject, marks=shown, fix=fix)
         case Fact() if statistic is not None:
             return replace(
                 finding,

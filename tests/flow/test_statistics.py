@@ -221,3 +221,10 @@ def test_a_mean_is_zero_behind_the_same_mean_only() -> None:
     assert not centered_before(g.flow, mean(stopped, "0"))
     assert not centered_before(g.flow, mean(g.op("reshape", centered), "0"))
     assert not centered_before(g.flow, mean(g.op("sub", g.input("y"), first), "0"))
+
+
+def test_a_reduction_of_branches_that_never_train() -> None:
+    g = Graph()
+    x = g.input()
+    mean = g.op("mean", g.merge((g.stop(x), Mode.EVAL), (x, Mode.EVAL)))
+    assert reduced(g.flow, mean).stops == ()

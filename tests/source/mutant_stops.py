@@ -65,7 +65,7 @@ STOPS: dict[str, Stop] = {
     "items": Stop(_ITEMS.format(one="s.item()")),
     "floats": Stop(_ITEMS.format(one="float(s)")),
     "list": Stop("torch.tensor({e}.tolist(), dtype=x.dtype)§"),
-    "new_tensor": Stop("x.new_tensor({e}.tolist())§"),
+    "new_tensor": Stop("x.new_tensor({e})§"),
     "torch.tensor": Stop("torch.tensor({e})§"),
     "as_tensor": Stop("torch.as_tensor({e}.detach().numpy())§"),
     "from_numpy": Stop("torch.from_numpy({e}.cpu().numpy(force=True))§"),

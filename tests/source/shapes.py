@@ -926,6 +926,12 @@ MEANT = {
         h = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
         return x * h.detach()
 """),
+    "rotation trick": module("""
+    def rotate(x, target):
+        size, wanted = x.norm(dim=-1, keepdim=True), target.norm(dim=-1, keepdim=True)
+        turned = x - 2 * (x @ torch.eye(8))
+        return turned * (wanted / size).detach()
+"""),
     "straight-through estimator": layer("""
     q = torch.round(x * 8) / 8
     return x + (q - x).detach()
