@@ -80,7 +80,7 @@ def _inspected(text: SourceText, path: str, tree: ast.Module, project: Project |
         parsed = parse(screened.text, path)
     except cst.ParserSyntaxError as error:
         return Checked((_broken(path, error.message, error.raw_line, error.raw_column + 1),))
-    view = View(project or Project(), file, sketch, screened.elsewhere)
+    view = View(project or Project(), file, screened.elsewhere)
     # To place nodes takes longer than to parse: that is done only for a file which holds a finding.
     facts, lost = _followed(text, path, lower(unplaced(parsed), screened.wanted, view.unplaced))
     if not facts:

@@ -10,7 +10,6 @@ from pathlib import Path
 import libcst as cst
 
 from bnlint.source.lower import Parsed, parse, unplaced
-from bnlint.source.outline import Outline
 from bnlint.source.project import Project
 from bnlint.source.scope import scope_of
 from bnlint.source.screen import blanked
@@ -26,15 +25,13 @@ class View:
     Args:
         project: The files around it.
         file: The checked file, absolute.
-        outline: Its outline.
         needed: The definitions of other files that its flow needs; no others are looked at.
     """
 
-    def __init__(self, project: Project, file: Path, outline: Outline, needed: Mapping[Path, frozenset[str]]) -> None:
+    def __init__(self, project: Project, file: Path, needed: Mapping[Path, frozenset[str]]) -> None:
         self._project = project
         self._file = file
         self._needed = needed
-        self._heads = {file: _heads(outline)}
         self._trees: dict[Path, Parsed | None] = {}
 
     def placed(self, parsed: Parsed) -> Scope:
@@ -59,7 +56,7 @@ class View:
 
         def resolving(file: Path) -> Callable[[str], Value | None]:
             def resolve(dotted: str) -> Value | None:
-                found = self._project.find(file, dotted) if self._imports(file, dotted) else None
+                found = self._project.find(file, dotted)
                 there = scope(found.file) if found and found.name in self._needed.get(found.file, ()) else None
                 return there.names.get(found.name) if found and there else None
 
@@ -67,13 +64,6 @@ class View:
 
         own = resolving(self._file) if self._needed else lambda _: None
         return scope_of(parsed.module, parsed.locate, own, homes)
-
-    def _imports(self, file: Path, dotted: str) -> bool:
-        """Whether a file imports the first part of a dotted path: other names may look like modules."""
-        if file not in self._heads:
-            read = self._project.read(file)
-            self._heads[file] = _heads(read.outline) if read is not None else frozenset()
-        return dotted.startswith(".") or dotted.partition(".")[0] in self._heads[file]
 
     def _tree(self, file: Path) -> Parsed | None:
         if file not in self._trees:
@@ -89,8 +79,3 @@ class View:
 def _parsed(text: str, path: str) -> Parsed:
     """Parse what several files need of another once."""
     return parse(text, path)
-
-
-def _heads(outline: Outline) -> frozenset[str]:
-    paths = [*outline.stars, *(path for paths in outline.imports.values() for path in paths)]
-    return frozenset(path.partition(".")[0] for path in paths)
