@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from bnlint.finding import Severity
 from bnlint.flow.analysis import Analysis
-from bnlint.flow.graph import Kind
-from bnlint.flow.ops import Role, role
+from bnlint.flow.graph import FlowGraph, Kind
+from bnlint.flow.ops import EXTREMES, Role, role
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ RENORMALIZED = Purpose(
 SWITCHED = Purpose(Severity.NOTE, "meant: a flag decides whether its gradient is stopped")
 ABSORBED = Purpose(Severity.NOTE, "harmless: the normalization that follows takes this factor or shift out again")
 RAW = Purpose(Severity.NOTE, "harmless if this input is raw data: no parameter comes before it that could learn")
-RETURNED = Purpose(Severity.NOTE, "meant: the statistic is returned beside the scaled data, for giving it back later")
+FACTOR = Purpose(Severity.NOTE, "harmless where a normalization follows: all that this layer does is take out a factor")
 COMMENTED = Purpose(Severity.NOTE, "meant: a comment beside it says so")
 WEIGHT = Purpose(Severity.WARNING, "the harm is bounded: it normalizes a weight, not an activation")
 LOSS = Purpose(Severity.WARNING, "the harm is bounded: it normalizes what a loss compares")
@@ -65,11 +65,24 @@ def purpose_of(analysis: Analysis, reduction: int, use: int, given_back: bool) -
         return GIVEN_BACK
     if absorbed(analysis, use):
         return ABSORBED
+    if tensor.kind is Kind.INPUT and graph[reduction].name in EXTREMES and _is_all(analysis, use):
+        return FACTOR
     if tensor.kind is Kind.INPUT and (_RAW.match(tensor.name) or _SCALERS.search(symbol)):
         return RAW
     if not analysis.derived[tensor.index] or (tensor.kind is Kind.INPUT and _WEIGHTS.match(tensor.name)):
         return WEIGHT
     return LOSS if _LOSSES.search(symbol) else None
+
+
+def weighs_a_loss(graph: FlowGraph, reduction: int, purpose: Purpose | None) -> bool:
+    """Whether a statistic is one number, over everything, inside of a loss: it weighs a term, it normalizes nothing."""
+    return purpose == LOSS and graph[reduction].attributes.get("over") == ""
+
+
+def _is_all(analysis: Analysis, use: int) -> bool:
+    """Whether a function does nothing but to apply a statistic: what it makes is its output."""
+    users = analysis.users[use]
+    return bool(users) and all(analysis.graph[user].kind is Kind.OUTPUT for user in users)
 
 
 def absorbed(analysis: Analysis, use: int) -> bool:

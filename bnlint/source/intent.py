@@ -10,11 +10,17 @@ from bnlint.source.text import SourceText
 
 _ABOUT_GRADIENTS = re.compile(r"detach|grad(ient)?s?\b|back-?prop|differentiat|constant", re.IGNORECASE)
 _REASONS = re.compile(
-    r"\b(need|otherwise|avoid|prevent|because|since|so that|unstable|instab\w+|stab\w+|nois\w+|on purpose|intention\w*|"
-    r"deliberate\w*|should(n't| not)|must(n't| not)|do(n't| not)|without|treat\w*|stop[- ]?grad\w*|paper|following|"
-    r"as in|see (eq|sec|the paper))\b",
+    r"\b(need to|otherwise|avoid|prevent|because|so that|unstable|instab\w+|stab(le|ili\w+)|nois(e|y)|on purpose|"
+    r"intention\w*|deliberate\w*|should(n't| not)|must(n't| not)|do(n't| not)|stop[- ]?grad\w*|paper|as in|"
+    r"see (eq|sec|the paper))\b",
     re.IGNORECASE,
 )
+#: what is told of a stop in a docstring, where many words stand that are about something else
+_PURPOSES = re.compile(
+    r"\b(on purpose|intention\w*|deliberate\w*|unchanged|invariant|stop[- ]?grad\w*)\b", re.IGNORECASE
+)
+#: a comment that says so is no reason but a confession
+_BLAME = re.compile(r"\b(bug\w*|wrong\w*|broken|mistake\w*|fixme|todo|error|should(n't| not) be)\b", re.IGNORECASE)
 _NEVER_TRAINED = re.compile(
     r"_*(preprocess|evaluate|eval|validat|test|predict|infer|sample|generate|visuali[sz]|plot|show|save|summar|export|"
     r"collate|metric|log_|denormali)",
@@ -38,6 +44,10 @@ _INPUT_NORMS = re.compile(
 _LAYER_BASES = re.compile(r"(Module|Norm\w*|Layer|Block|Net\w*|Model|Encoder|Decoder|Function)$")
 _NORM_NAMES = re.compile(
     r"_*(\w+_)?(batch|layer|instance|group|rms|sync)?_?(norm|bn|ln|gn)(_?\dd?)?$|\w*(normali[sz]ation|whiten\w*)$"
+)
+_STOPPING = re.compile(r"detach|stop[- ]?grad|back-?prop", re.IGNORECASE)
+_DOCSTRING = re.compile(
+    r"\s*(async )?def [^\n]*?(\n[^\"']*?)?:[^\S\n]*\n\s*[rR]?(?P<quotes>\"{3}|'{3})(?P<text>.*?)(?P=quotes)", re.DOTALL
 )
 #: comment lines above a statement that belong to it
 _ABOVE = 6
@@ -82,11 +92,8 @@ def switched_by_name(text: SourceText, location: SourceLocation) -> bool:
 
 
 def said_to_be_meant(text: SourceText, location: SourceLocation) -> bool:
-    """Whether a comment on the lines of a stop, or directly above them, gives a reason for it."""
-    lines = [
-        text.text[text.starts[n - 1] : text.starts[n]].strip()
-        for n in range(max(1, location.line - _ABOVE), min(location.end_line + 1, len(text.starts)))
-    ]
+    """Whether a comment on the lines of a stop or directly above them, or its function's docstring, gives a reason."""
+    lines = [_line(text, n) for n in range(max(1, location.line - _ABOVE), _last(text, location) + 1)]
     own = location.end_line - location.line + 1
     above: list[str] = []
     for line in reversed(lines[:-own]):
@@ -94,4 +101,27 @@ def said_to_be_meant(text: SourceText, location: SourceLocation) -> bool:
             break
         above.insert(0, line)
     comments = " ".join([*above, *(line.partition("#")[2] for line in lines[-own:])])
-    return bool(_ABOUT_GRADIENTS.search(comments) and _REASONS.search(comments))
+    if _ABOUT_GRADIENTS.search(comments) and _REASONS.search(comments):
+        return not _BLAME.search(comments)
+    return any(
+        _STOPPING.search(sentence) and _PURPOSES.search(sentence) and not _BLAME.search(sentence)
+        for sentence in _docstring(text, location)
+    )
+
+
+def _docstring(text: SourceText, location: SourceLocation) -> list[str]:
+    """Return the sentences of the docstring of the function that a place is in."""
+    for number in range(location.line, max(0, location.line - _FAR), -1):
+        if not _DEFINITION.match(text.text[text.starts[number - 1] : text.starts[number]]):
+            continue
+        match = _DOCSTRING.match(text.text, text.starts[number - 1], text.starts[location.line - 1])
+        return re.split(r"[.;]\s", " ".join(match["text"].split())) if match else []
+    return []
+
+
+def _line(text: SourceText, number: int) -> str:
+    return text.text[text.starts[number - 1] : text.starts[number]].strip()
+
+
+def _last(text: SourceText, location: SourceLocation) -> int:
+    return min(location.end_line, len(text.starts) - 1)

@@ -9,7 +9,7 @@ from bnlint.catalog import PLAIN, Fact, Rule, judge, severity
 from bnlint.finding import Finding, Mark, Severity
 from bnlint.flow.graph import FlowGraph, Kind
 from bnlint.flow.judged import traits
-from bnlint.flow.purposes import COMMENTED, LOSS, RAW, SWITCHED, WEIGHT, Purpose
+from bnlint.flow.purposes import COMMENTED, LOSS, RAW, SWITCHED, WEIGHT, Purpose, weighs_a_loss
 from bnlint.flow.sites import Site, Statistic
 from bnlint.flow.traits import Trait
 from bnlint.source.edits import fix_for
@@ -48,7 +48,9 @@ def reported(text: SourceText, path: str, sites: Sequence[Site], graph: FlowGrap
         (_fact(text, path, graph, statistic), statistic)
         for site in sites
         for statistic in site.statistics
-        if statistic.stops and not never_trained(graph[statistic.use].origin.symbol or "")
+        if statistic.stops
+        and not never_trained(graph[statistic.use].origin.symbol or "")
+        and not weighs_a_loss(graph, statistic.reduction, statistic.purpose)
     ]
     facts += [(trait, None) for trait in traits(graph, sites)]
     return [

@@ -181,11 +181,23 @@ NOTED = {
                 return x - x.mean(0, keepdim=True)
             return x
 """),
+    "said by the docstring": module("""
+    class Scale(nn.Module):
+        def forward(self, x):
+            '''Divide by a gauge; detaching it leaves the derivative unchanged.'''
+            return self.tail(x / x.std((1, 2, 3), keepdim=True).detach())  # BN101
+"""),
+    "layer that only takes out a factor": module("""
+    class DivideMax(nn.Module):
+        def forward(self, x):
+            top = x.amax(-1, keepdim=True).detach()  # BN101
+            return x / top
+"""),
     "comment in a loss": module("""
     class Loss(nn.Module):
         def forward(self, x):
             # stop-gradient on the scale: it must not be learned
-            return (x / x.std().detach()).sum()  # BN101
+            return (x / x.std(0).detach()).sum()  # BN101
 """),
     "number in a tool for data": module("""
     class Transform:

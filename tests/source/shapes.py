@@ -887,6 +887,12 @@ RIGHT = {
 }
 #: these stop a gradient on purpose, or have none to lose
 MEANT = {
+    "weight of a term of a loss": module("""
+    class ActorLoss(nn.Module):
+        def forward(self, q, behavior):
+            weight = 2.5 / q.abs().mean().detach()
+            return -(weight * q).mean() + behavior
+"""),
     "initialization behind a flag": module("""
     class Norm(nn.Module):
         def __init__(self):
