@@ -65,7 +65,7 @@ def purpose_of(analysis: Analysis, reduction: int, use: int, given_back: bool) -
         return GIVEN_BACK
     if absorbed(analysis, use):
         return ABSORBED
-    if tensor.kind is Kind.INPUT and graph[reduction].name in EXTREMES and _is_all(analysis, use):
+    if tensor.kind is Kind.INPUT and graph[reduction].name in EXTREMES and _is_all(analysis, reduction, use):
         return FACTOR
     if tensor.kind is Kind.INPUT and (_RAW.match(tensor.name) or _SCALERS.search(symbol)):
         return RAW
@@ -79,10 +79,13 @@ def weighs_a_loss(graph: FlowGraph, reduction: int, purpose: Purpose | None) -> 
     return purpose == LOSS and graph[reduction].attributes.get("over") == ""
 
 
-def _is_all(analysis: Analysis, use: int) -> bool:
-    """Whether a function does nothing but to apply a statistic: what it makes is its output."""
+def _is_all(analysis: Analysis, reduction: int, use: int) -> bool:
+    """Whether a function does nothing but to apply a statistic to its input."""
     users = analysis.users[use]
-    return bool(users) and all(analysis.graph[user].kind is Kind.OUTPUT for user in users)
+    source = analysis.sources[reduction]
+    # A largest magnitude is a size, and what is divided by it is normalized.
+    untouched = analysis.graph[use].args[0] in source.candidates and not source.squared
+    return untouched and bool(users) and all(analysis.graph[user].kind is Kind.OUTPUT for user in users)
 
 
 def absorbed(analysis: Analysis, use: int) -> bool:
