@@ -56,10 +56,6 @@ def test_every_row_is_of_a_listed_package() -> None:
     assert {(row.package, row.version) for row in TABLE} <= {(p.name, p.version) for p in VERSIONS.values()}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a layer that only divides by its maximum, a projective scale and a loss weight are still loud",
-)
 def test_precision() -> None:
     loud = [row for row in corpus.gradients(TABLE) if row.severity != "note"]
     assert sum(row.right for row in loud) > 0.95 * len(loud)
