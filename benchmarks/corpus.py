@@ -131,7 +131,7 @@ def check(package: Package, base: Path, paths: Sequence[Path]) -> list[Row]:
         Row(
             package.name,
             package.version,
-            Path(found["path"]).relative_to(base).as_posix(),
+            Path(found["path"]).absolute().relative_to(base.absolute()).as_posix(),
             found["line"],
             found["code"],
             found["statistic"] or "",
