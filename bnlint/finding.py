@@ -64,7 +64,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """A change of source text. `safe` means that forward values stay the same."""
+    """A change of source text. `safe` means that forward values stay the same, and nothing new has to be waited for."""
 
     message: str
     safe: bool

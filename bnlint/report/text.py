@@ -166,8 +166,10 @@ def _untold(excerpts: Iterable[_Excerpt]) -> Iterator[str]:
 
 def _help(finding: Finding) -> str:
     if finding.fix is None:
-        return "help: no automatic fix"
-    unsafe = "`bnlint fix --unsafe-fixes` does it: forward values change"
+        return (
+            "help: nothing to mend where it is meant" if finding.severity is Severity.NOTE else "help: no automatic fix"
+        )
+    unsafe = "`bnlint fix --unsafe-fixes` does it: look at the page for what changes"
     who = "`bnlint fix` does it" if finding.fix.safe else unsafe
     return f"help: {finding.fix.message} ({who})"
 

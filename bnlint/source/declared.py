@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
+from bnlint.flow.state import RUNNING
 from bnlint.source.below import below
 
 #: methods that give running statistics their first value, load or print them
 _CARE = re.compile(r"__init__|reset|init|_?load_from_state_dict|extra_repr|__repr__|__setstate__")
-_RUNNING = re.compile(r"(running|moving)_(mean|avg|var|variance|std)\w*$")
 _TENSORS = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like", "tensor"})
 
 
@@ -102,7 +102,7 @@ def _starts(name: str, value: cst.BaseExpression) -> bool:
     if isinstance(value, cst.Call):
         func = value.func.attr if isinstance(value.func, cst.Attribute) else value.func
         return isinstance(func, cst.Name) and func.value in _TENSORS
-    return isinstance(value, (cst.Integer, cst.Float)) and _RUNNING.match(name) is not None
+    return isinstance(value, (cst.Integer, cst.Float)) and RUNNING.match(name) is not None
 
 
 def _numbers(method: cst.FunctionDef) -> dict[str, float]:

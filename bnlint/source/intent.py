@@ -22,7 +22,7 @@ _PURPOSES = re.compile(
 #: a comment that says so is no reason but a confession
 _BLAME = re.compile(r"\b(bug\w*|wrong\w*|broken|mistake\w*|fixme|todo|error|should(n't| not) be)\b", re.IGNORECASE)
 _NEVER_TRAINED = re.compile(
-    r"_*(preprocess|evaluate|eval|validat|test|predict|infer|sample|generate|visuali[sz]|plot|show|save|summar|export|"
+    r"_*(preprocess|evaluate|eval|validat|test|predict|infer|sample(?!_?(norm|wise|mean|var|std))|generate|visuali[sz]|plot|show|save|summar|export|"
     r"collate|metric|log_|denormali)",
     re.IGNORECASE,
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
@@ -234,7 +235,13 @@ def test_mark_in_another_file_says_which() -> None:
 
 def test_unsafe_fix_is_left_to_the_user() -> None:
     out = shown(found(place("x - mean"), fix=Fix("center first", False, ())))
-    assert "help: center first (`bnlint fix --unsafe-fixes` does it: forward values change)" in out
+    assert "help: center first (`bnlint fix --unsafe-fixes` does it: look at the page for what changes)" in out
+
+
+def test_what_is_meant_does_not_ask_to_be_mended() -> None:
+    finding = found(place("x - mean"))
+    assert "help: no automatic fix" in shown(finding)
+    assert "help: nothing to mend where it is meant" in shown(replace(finding, severity=Severity.NOTE))
 
 
 def test_finding_of_a_layer_names_it() -> None:

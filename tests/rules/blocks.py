@@ -88,6 +88,16 @@ def batch(*shape: int) -> torch.Tensor:
     return torch.randn(shape or (4, CHANNELS, 4, 4), generator=generator, dtype=torch.float64) * 2 + 0.5
 
 
+#: what pages about gradients need: torch warns of the very stops that they show, and an exchange needs a process group
+ABOUT_GRADIENTS = [
+    pytest.mark.filterwarnings(
+        "ignore:To copy construct from a tensor",
+        "ignore:Converting a tensor",
+        "ignore:torch.distributed.nn.functional.all_reduce is deprecated",
+        "ignore:c10d::allreduce_",
+    ),
+    pytest.mark.usefixtures("one_process"),
+]
 WITH_AND_WITHOUT_INPUT = pytest.mark.parametrize("inputs", [(), (batch().float(),)], ids=["alone", "on a batch"])
 
 

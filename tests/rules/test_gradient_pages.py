@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from blocks import (
+    ABOUT_GRADIENTS,
     CHANNELS,
     WITH_AND_WITHOUT_INPUT,
     Example,
@@ -35,15 +36,7 @@ REFUSED = {("BN104", 0): "over dimensions [0, 1, 2, 3]", ("BN107", 0): ""}
 #: reported by structure: one process cannot measure what others add (`test_collectives.py` does, with two)
 STRUCTURAL = {"BN105"}
 
-pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:To copy construct from a tensor",
-        "ignore:Converting a tensor",
-        "ignore:torch.distributed.nn.functional.all_reduce is deprecated",
-        "ignore:c10d::allreduce_",
-    ),
-    pytest.mark.usefixtures("one_process"),
-]
+pytestmark = ABOUT_GRADIENTS
 
 
 @pytest.mark.parametrize("bad", BAD_LAYERS, ids=str)

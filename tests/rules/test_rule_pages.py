@@ -7,7 +7,17 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from blocks import RIGHT, WITH_AND_WITHOUT_INPUT, Example, examples, has_a_safe_fix, layer_of, marked, told
+from blocks import (
+    ABOUT_GRADIENTS,
+    RIGHT,
+    WITH_AND_WITHOUT_INPUT,
+    Example,
+    examples,
+    has_a_safe_fix,
+    layer_of,
+    marked,
+    told,
+)
 from click.testing import CliRunner
 from torch import Tensor
 
@@ -22,15 +32,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = load_pages()
 BAD = list(examples("Bad"))
 
-pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:To copy construct from a tensor",
-        "ignore:Converting a tensor",
-        "ignore:torch.distributed.nn.functional.all_reduce is deprecated",
-        "ignore:c10d::allreduce_",
-    ),
-    pytest.mark.usefixtures("one_process"),
-]
+pytestmark = ABOUT_GRADIENTS
 
 
 # -- pages and catalog
