@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from bnlint import __version__
-from bnlint.errors import BnlintError, UsageError
+from bnlint.errors import BnlintError, told
 from bnlint.finding import Severity
 from bnlint.report import FORMATS
 
@@ -167,6 +167,15 @@ def clean(**options: Any) -> int:
 
 
 @cli.command()
+@click.option("--stdio", is_flag=True, help="Nothing else than stdin and stdout is spoken; some editors say so.")
+def server(stdio: bool) -> int:
+    """Speak the language server protocol with an editor, on stdin and stdout."""
+    from bnlint.commands import server
+
+    return server()
+
+
+@cli.command()
 def version() -> int:
     """Print the version."""
     click.echo(f"bnlint {__version__}")
@@ -181,10 +190,10 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
-        _complain(BnlintError(error.format_message(), hint="see bnlint --help"))
+        click.echo(told(BnlintError(error.format_message(), hint="see bnlint --help")), err=True)
         code = 2
     except BnlintError as error:
-        _complain(error)
+        click.echo(told(error), err=True)
         code = 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
@@ -196,13 +205,7 @@ def main(arguments: list[str] | None = None) -> None:
         if os.environ.get("BNLINT_TRACEBACK"):
             raise
         what = f"bnlint failed on its own: {type(error).__name__}: {error}"
-        _complain(BnlintError(what, hint="set BNLINT_TRACEBACK=1 for the traceback, and report it"))
+        hint = "set BNLINT_TRACEBACK=1 for the traceback, and report it"
+        click.echo(told(BnlintError(what, hint=hint)), err=True)
         code = 2
     sys.exit(code or 0)
-
-
-def _complain(error: BnlintError) -> None:
-    kind = "usage" if isinstance(error, UsageError) else "error"
-    click.echo(f"{kind}: {error}", err=True)
-    if error.hint:
-        click.echo(f"  try: {error.hint}" if error.hint.startswith("bnlint ") else f"  hint: {error.hint}", err=True)

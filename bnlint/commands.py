@@ -12,7 +12,7 @@ import click
 
 from bnlint.cache import clean as remove_cache
 from bnlint.config import KEYS, Config, as_toml, require_known
-from bnlint.errors import InputError, UsageError
+from bnlint.errors import InputError, UsageError, needing
 from bnlint.finding import Finding
 from bnlint.known import unknown, write_baseline
 from bnlint.pages import load_pages
@@ -128,6 +128,13 @@ def clean(**options: Any) -> int:
         raise InputError(f"cannot be removed: {error.strerror or error}", where=str(folder)) from error
     click.echo(f"{folder}: removed {count} entr{'y' if count == 1 else 'ies'}" if count else "no cache", err=True)
     return 0
+
+
+def server() -> int:
+    """Serve an editor until it says that this is the end; return the exit code."""
+    with needing("server", "the language server needs", "pygls", "lsprotocol"):
+        from bnlint.server.protocol import serve
+    return serve()
 
 
 def _sorted(targets: Sequence[str], options: Mapping[str, Any]) -> Targets:

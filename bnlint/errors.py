@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BnlintError(Exception):
     """bnlint could not do the job; a finding is never an exception.
@@ -37,3 +40,27 @@ class RepairError(BnlintError):
 
 class CaptureWarning(UserWarning):
     """A model was run, but what was recorded does not replay exactly; only part of it could be checked."""
+
+
+@contextmanager
+def needing(extra: str, what: str, *modules: str) -> Iterator[None]:
+    """Name the extra to install where a module is missing; `what` says what needs the first of them.
+
+    Raises:
+        BnlintError: One of the modules is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in modules:
+            raise
+        told = f"{what} {modules[0]}, which is not installed"
+        raise BnlintError(told, hint=f'pip install "bnlint[{extra}]"') from error
+
+
+def told(error: BnlintError) -> str:
+    """Return what a terminal says of an error: one line, and one more with the hint."""
+    kind = "usage" if isinstance(error, UsageError) else "error"
+    if not error.hint:
+        return f"{kind}: {error}"
+    return f"{kind}: {error}\n  {'try' if error.hint.startswith('bnlint ') else 'hint'}: {error.hint}"

@@ -57,7 +57,7 @@ def load_pages(folder: Path | None = None) -> dict[str, Page]:
     Raises:
         BnlintError: If there is no page, or if one is not of the form that all pages share.
     """
-    folder = folder or _bundled()
+    folder = folder or bundled()
     pages: dict[str, Page] = {}
     for file in sorted(folder.glob("BN*.md")):
         page = parse_page(file)
@@ -88,7 +88,8 @@ def parse_page(file: Path) -> Page:
     return Page(code, name, severity, engines, since, _summary(text, file), text.lstrip("\n"), blocks)
 
 
-def _bundled() -> Path:
+def bundled() -> Path:
+    """Return the folder of the pages that come with bnlint."""
     package = Path(__file__).parent
     return package / "rules" if (package / "rules").is_dir() else package.parent / "rules"
 

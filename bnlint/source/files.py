@@ -89,7 +89,7 @@ def check_files(
         checked = _checked(path, source, project, cache)
         findings += checked.findings
         lost += [(path, symbol) for symbol in checked.lost]
-    return CheckedFiles(tuple(_distinct(findings, paths)), tuple(lost), tuple(unreadable))
+    return CheckedFiles(tuple(distinct(findings, paths)), tuple(lost), tuple(unreadable))
 
 
 def _checked(path: Path, source: bytes, project: Project, cache: Cache | None) -> Checked:
@@ -105,7 +105,7 @@ def _checked(path: Path, source: bytes, project: Project, cache: Cache | None) -
     return checked
 
 
-def _distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Finding]:
+def distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Finding]:
     """Return each finding once, in the order of the files it is in: files that share a helper find the same stop in it.
 
     Of several the one that knows a reason for it stays, then the one with a fix, from the file of the stop itself.

@@ -1,0 +1,159 @@
+"""The static check on open files: their unsaved text counts, and the nearest configuration holds."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnlint import baseline
+from bnlint.errors import InputError
+from bnlint.finding import Finding
+from bnlint.server.documents import Desk, Document
+from bnlint.settings import Settings
+from bnlint.source.check import inspect_source
+from bnlint.source.discover import DEFAULT_EXCLUDE
+from bnlint.source.files import distinct, fix_text
+from bnlint.source.ignores import NEVER, with_ignores
+from bnlint.source.outline import outline
+from bnlint.source.patterns import ignored
+from bnlint.source.project import Project, Read
+from bnlint.source.text import SourceText
+
+#: what stands where the reason of a suppression belongs
+REASON = "TODO: say why"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the check of an open file found, in whatever file, and the paths that this rests on."""
+
+    findings: tuple[Finding, ...] = ()
+    rests: frozenset[Path] = frozenset()
+
+
+class Analysis:
+    """Checks and fixes open files, one at a time; remembers the files around them until it is told to look again.
+
+    Args:
+        roots: The folders that the editor has open, absolute.
+    """
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = roots
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Forget what was read from the disk, configuration included."""
+        self._settings = Settings({}, here=self._roots[0])
+        self._project = _Around({})
+        self._desk: Mapping[Path, Document] = {}
+
+    def check(self, document: Document, desk: Desk) -> Result:
+        """Check an open file.
+
+        Raises:
+            BnlintError: The configuration that holds for it cannot be used.
+        """
+        if self._left_out(document.path):
+            return Result()
+        project = self._around(document, desk)
+        found = inspect_source(document.content, str(document.path), project).findings
+        wanted = [finding for finding in found if self._settings.wanted(finding)]
+        return Result(tuple(self._unknown(wanted, desk)), project.looked_at(document.path))
+
+    def fixed(self, document: Document, desk: Desk) -> str:
+        """Return the text that `bnlint fix` would make of an open file."""
+        settings, project = self._settings, self._around(document, desk)
+        unsafe = settings.of_folder(document.path.parent).unsafe_fixes
+        file = fix_text(document.path, document.content, settings.wanted, project, unsafe=unsafe)
+        return _text(document, file.after)
+
+    def _around(self, document: Document, desk: Desk) -> _Around:
+        """Return the files around an open one, read again where one of them has changed in the editor."""
+        others = {path: each for path, each in desk.documents.items() if path != document.path}
+        known = {path: each for path, each in self._desk.items() if path != document.path}
+        if others != known or document.path in self._project.seen:
+            self._project = _Around(desk.documents)
+        self._desk = desk.documents
+        return self._project
+
+    def _left_out(self, path: Path) -> bool:
+        root = next((each for each in self._roots if path.is_relative_to(each)), None)
+        folders = (path.relative_to(root) if root is not None else path).parts[:-1]
+        excluded = any(part in DEFAULT_EXCLUDE for part in folders)
+        return excluded or ignored(str(path), self._settings.excludes(path.parent))
+
+    def _unknown(self, findings: list[Finding], desk: Desk) -> list[Finding]:
+        """Return the findings that the baseline of the configuration does not know."""
+        file = self._settings.baseline
+        if file is None:
+            return findings
+        try:
+            known = baseline.parse(file.read_text(encoding="utf-8"), file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError("the baseline cannot be read", where=str(file)) from error
+        return known.new(findings, desk.reader.at)
+
+
+def merged(results: Iterable[Result], desk: Desk) -> dict[Path, list[Finding]]:
+    """Return the findings of all results by the file that they are in, each cause once."""
+    found: dict[Path, list[Finding]] = {}
+    for finding in distinct([each for result in results for each in result.findings], list(desk.documents)):
+        if finding.location is not None:
+            found.setdefault(Path(finding.location.path), []).append(finding)
+    return found
+
+
+def suppressed(document: Document, finding: Finding) -> str | None:
+    """Return the text with a comment that suppresses a finding, None where no comment can."""
+    if finding.code in NEVER:
+        return None
+    try:
+        content = with_ignores(document.content, str(document.path), [finding], REASON)
+    except InputError:
+        return None
+    return _text(document, content)
+
+
+def repaired(document: Document, finding: Finding, desk: Desk) -> str | None:
+    """Return the text with the fix of a finding, None where there is none for this file."""
+    fix = finding.fix
+    if fix is None or {edit.location.path for edit in fix.edits} != {str(document.path)}:
+        return None
+    change = desk.reader.fixed(fix)
+    return change[1] if change is not None else None
+
+
+def _text(document: Document, content: bytes) -> str:
+    return document.text if content == document.content else SourceText.decode(content).text
+
+
+class _Around(Project):
+    """The files around the one that is checked: those that are open have their unsaved text, if it can be parsed."""
+
+    def __init__(self, documents: Mapping[Path, Document]) -> None:
+        super().__init__()
+        self._open = documents
+        self.seen: dict[Path, Read | None] = {}
+
+    def spelled(self, file: Path) -> str:
+        return str(file)
+
+    def read(self, file: Path) -> Read | None:
+        on_disk = super().read(file)
+        if file not in self.seen:
+            self.seen[file] = _unsaved(self._open[file]) if file in self._open else None
+        return self.seen[file] or on_disk
+
+
+def _unsaved(document: Document) -> Read | None:
+    try:
+        text = SourceText.decode(document.content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Read(text, outline(ast.parse(text.text)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
