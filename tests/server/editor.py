@@ -12,14 +12,14 @@ from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
 #: seconds that nothing takes unless it hangs
-PATIENCE = 60
+PATIENCE = 15
 
 
 class Editor(LanguageClient):
     """Holds texts, remembers what it was told, and changes a text as an edit says."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__()
+        super().__init__("test", "1")
         self.folder = folder
         self.texts: dict[str, str] = {}
         self.versions: dict[str, int] = {}
@@ -42,7 +42,7 @@ class Editor(LanguageClient):
 
     def _register(self, params: types.RegistrationParams) -> None:
         for registration in params.registrations:
-            self.watched += [watcher.glob_pattern for watcher in registration.register_options.watchers]
+            self.watched += [watcher["globPattern"] for watcher in registration.register_options["watchers"]]
 
     async def until(self, holds: Callable[[], Any]) -> Any:
         """Wait until something holds, and return it."""
