@@ -99,6 +99,7 @@ def cli() -> None:
 @click.option("--fix", is_flag=True, help="Fix source before the report, as `bnlint fix` does.")
 @click.option("--add-ignores", metavar="REASON", help="Write a comment that suppresses it behind each finding.")
 @click.option("--write-baseline", is_flag=True, help="Make all findings known: write them to --baseline.")
+@click.option("--watch", is_flag=True, help="Check again whenever a file changes, until Ctrl-C.")
 @click.option("--no-cache", is_flag=True, help="Check every file, and keep nothing.")
 @_cache_option
 @click.option("--exit-zero", is_flag=True, help="Exit 0 although there are findings.")

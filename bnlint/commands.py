@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bnlint import __version__
 from bnlint.cache import clean as remove_cache
 from bnlint.config import KEYS, Config, as_toml, require_known
 from bnlint.errors import InputError, UsageError, needing
@@ -30,9 +31,23 @@ NO_LAYERS = "no normalization layers but torch's own"
 
 
 def check(targets: Sequence[str], **options: Any) -> int:
-    """Check targets of any kind and print the findings; return the exit code."""
+    """Check targets of any kind and print the findings, again after each change if asked; return the exit code."""
     settings, sorted_targets = Settings(options), _sorted(targets, options)
     _require_sensible(sorted_targets, settings)
+    if not options["watch"]:
+        return _check(sorted_targets, settings)
+    from bnlint.watch import require_watchable, watch
+
+    require_watchable(sorted_targets, options)
+
+    def files() -> Sequence[Path]:
+        return _sources(sorted_targets, Settings(options)).files
+
+    return watch(sorted_targets.sources, files, lambda: _check(sorted_targets, Settings(options)), options["quiet"])
+
+
+def _check(sorted_targets: Targets, settings: Settings) -> int:
+    options = settings.options
     sources = _sources(sorted_targets, settings)
     paper = Paper(settings.base.output_format, options["color"], options["output_file"])
     if options["show_files"]:
@@ -134,7 +149,7 @@ def server() -> int:
     """Serve an editor until it says that this is the end; return the exit code."""
     with needing("server", "the language server needs", "pygls", "lsprotocol"):
         from bnlint.server.protocol import serve
-    return serve()
+    return serve(__version__)
 
 
 def _sorted(targets: Sequence[str], options: Mapping[str, Any]) -> Targets:

@@ -114,6 +114,9 @@ class Config:
         )
 
 
+#: what configuration files are called; in a folder that has both, the first counts
+FILES = ("bnlint.toml", "pyproject.toml")
+
 #: the keys of a configuration file, in the order of the reference
 KEYS: dict[str, str] = {each.name.replace("_", "-"): each.name for each in fields(Config) if each.metadata}
 
@@ -200,7 +203,7 @@ def _matches(patterns: tuple[str, ...], code: str) -> bool:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    return (file for name in ("bnlint.toml", "pyproject.toml") if (file := folder / name).is_file())
+    return (file for name in FILES if (file := folder / name).is_file())
 
 
 def _table(file: Path) -> object:

@@ -16,7 +16,7 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
 
-from bnlint import __version__
+from bnlint.config import FILES
 from bnlint.errors import BnlintError
 from bnlint.finding import Finding
 from bnlint.pages import load_pages
@@ -31,7 +31,6 @@ from bnlint.source.project import absolute
 PAUSE = 0.2
 #: the stack of the thread that checks; on some systems threads have far less than a program has
 STACK = 64 * 1024 * 1024
-_CONFIGURATION = ("pyproject.toml", "bnlint.toml")
 
 Answer = TypeVar("Answer")
 
@@ -39,8 +38,8 @@ Answer = TypeVar("Answer")
 class Server(LanguageServer):
     """One session with an editor: the files that it has open, and what was found in them."""
 
-    def __init__(self) -> None:
-        super().__init__("bnlint", __version__)
+    def __init__(self, version: str) -> None:
+        super().__init__("bnlint", version)
         self.documents: dict[str, Document] = {}
         self.asked_to_stop = False
         threading.stack_size(STACK)
@@ -142,7 +141,7 @@ async def initialized(ls: Server, _: types.InitializedParams) -> None:
     workspace = ls.client_capabilities.workspace
     watched = workspace.did_change_watched_files if workspace is not None else None
     if watched is not None and watched.dynamic_registration:
-        globs = (f"**/{name}" for name in (*_CONFIGURATION, *(f"*{suffix}" for suffix in SUFFIXES)))
+        globs = (f"**/{name}" for name in (*FILES, *(f"*{suffix}" for suffix in SUFFIXES)))
         options = types.DidChangeWatchedFilesRegistrationOptions([types.FileSystemWatcher(glob) for glob in globs])
         registration = types.Registration("watch", types.WORKSPACE_DID_CHANGE_WATCHED_FILES, options)
         await ls.client_register_capability_async(types.RegistrationParams([registration]))
@@ -181,7 +180,7 @@ async def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFil
     paths = [absolute(Path(place)) for place in places if place is not None]
     if paths:
         await ls.work(ls.analysis.look_again)
-    if any(path.name in _CONFIGURATION for path in paths):
+    if any(path.name in FILES for path in paths):
         ls.check(ls.documents)
     else:
         ls.check_around(paths)
@@ -251,9 +250,9 @@ _OPTIONS = {
 }
 
 
-def serve() -> int:
+def serve(version: str) -> int:
     """Speak with an editor on stdin and stdout until it says that this is the end; return the exit code."""
-    server = Server()
+    server = Server(version)
     for feature, handler in HANDLERS.items():
         server.feature(feature, _OPTIONS.get(feature))(handler)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to put away, and a thread that waits for input
