@@ -12,6 +12,7 @@ import click
 from bnlint.config import FILES
 from bnlint.errors import BnlintError, InputError, UsageError, needing, told
 from bnlint.source.discover import SUFFIXES
+from bnlint.stamp import Stamp, stamp
 from bnlint.targets import Targets
 
 #: how many milliseconds pass before it is looked again whether something has changed
@@ -105,10 +106,10 @@ def _changes(targets: Sequence[Path]) -> Iterator[set[Path] | None]:
     folders = [target.resolve() for target in targets if target.is_dir()]
     parents = {parent for target in targets for parent in target.resolve().parents}
     single = {target.resolve() for target in targets} | {folder / name for folder in parents for name in _SETTINGS}
-    states: dict[Path, object] = {}
+    states: dict[Path, Stamp] = {}
     try:
         for batch in events(*folders, watch_filter=_source, step=BURST, rust_timeout=PAUSE, yield_on_timeout=True):
-            before, states = states, {path: _state(path) for path in single}
+            before, states = states, {path: stamp(path) for path in single}
             changed = {Path(path) for _, path in batch} | {path for path in before if before[path] != states[path]}
             if changed or not before:
                 yield changed if before else None
@@ -118,12 +119,3 @@ def _changes(targets: Sequence[Path]) -> Iterator[set[Path] | None]:
 
 def _source(_: object, path: str) -> bool:
     return path.endswith((*SUFFIXES, *_SETTINGS))
-
-
-def _state(path: Path) -> object:
-    """Tell when a file was changed and how long it is, None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return None if path.is_dir() else (found.st_mtime_ns, found.st_size)

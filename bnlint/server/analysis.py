@@ -19,8 +19,9 @@ from bnlint.source.files import distinct, fix_text
 from bnlint.source.ignores import NEVER, with_ignores
 from bnlint.source.outline import outline
 from bnlint.source.patterns import ignored
-from bnlint.source.project import Project, Read
+from bnlint.source.project import MAX_KEPT, Project, Read
 from bnlint.source.text import SourceText
+from bnlint.stamp import Stamp, stamp
 
 #: what stands where the reason of a suppression belongs
 REASON = "TODO: say why"
@@ -35,7 +36,7 @@ class Result:
 
 
 class Analysis:
-    """Checks and fixes open files, one at a time; remembers the files around them until it is told to look again.
+    """Checks and fixes open files, one at a time; the configuration is read once.
 
     Args:
         roots: The folders that the editor has open, absolute.
@@ -43,13 +44,12 @@ class Analysis:
 
     def __init__(self, roots: Sequence[Path]) -> None:
         self._roots = roots
-        self.look_again()
+        self._kept: _Kept = {}
+        self.configure()
 
-    def look_again(self) -> None:
-        """Forget what was read from the disk, configuration included."""
+    def configure(self) -> None:
+        """Forget the configuration: it is read when it is needed."""
         self._settings = Settings({}, here=self._roots[0])
-        self._project = _Around({})
-        self._desk: Mapping[Path, Document] = {}
 
     def check(self, document: Document, desk: Desk) -> Result:
         """Check an open file.
@@ -59,26 +59,17 @@ class Analysis:
         """
         if self._left_out(document.path):
             return Result()
-        project = self._around(document, desk)
+        project = _Around(desk.documents, self._kept)
         found = inspect_source(document.content, str(document.path), project).findings
         wanted = [finding for finding in found if self._settings.wanted(finding)]
         return Result(tuple(self._unknown(wanted, desk)), project.looked_at(document.path))
 
     def fixed(self, document: Document, desk: Desk) -> str:
         """Return the text that `bnlint fix` would make of an open file."""
-        settings, project = self._settings, self._around(document, desk)
+        settings, project = self._settings, _Around(desk.documents, self._kept)
         unsafe = settings.of_folder(document.path.parent).unsafe_fixes
         file = fix_text(document.path, document.content, settings.wanted, project, unsafe=unsafe)
         return _text(document, file.after)
-
-    def _around(self, document: Document, desk: Desk) -> _Around:
-        """Return the files around an open one, read again where one of them has changed in the editor."""
-        others = {path: each for path, each in desk.documents.items() if path != document.path}
-        known = {path: each for path, each in self._desk.items() if path != document.path}
-        if others != known or document.path in self._project.seen:
-            self._project = _Around(desk.documents)
-        self._desk = desk.documents
-        return self._project
 
     def _left_out(self, path: Path) -> bool:
         root = next((each for each in self._roots if path.is_relative_to(each)), None)
@@ -131,22 +122,36 @@ def _text(document: Document, content: bytes) -> str:
     return document.text if content == document.content else SourceText.decode(content).text
 
 
-class _Around(Project):
-    """The files around the one that is checked: those that are open have their unsaved text, if it can be parsed."""
+#: files that were parsed for the sake of others, each with what it was then
+_Kept = dict[Path, tuple[Document | Stamp, Read | None]]
 
-    def __init__(self, documents: Mapping[Path, Document]) -> None:
+
+class _Around(Project):
+    """The files around the one that is checked: those that are open have their unsaved text, if it can be parsed.
+
+    What was parsed for other checks and has not changed since is not parsed again.
+    """
+
+    def __init__(self, documents: Mapping[Path, Document], kept: _Kept) -> None:
         super().__init__()
-        self._open = documents
-        self.seen: dict[Path, Read | None] = {}
+        self._open, self._kept = documents, kept
 
     def spelled(self, file: Path) -> str:
         return str(file)
 
     def read(self, file: Path) -> Read | None:
-        on_disk = super().read(file)
-        if file not in self.seen:
-            self.seen[file] = _unsaved(self._open[file]) if file in self._open else None
-        return self.seen[file] or on_disk
+        if file in self._files:
+            return super().read(file)
+        document = self._open.get(file)
+        now = document or stamp(file)
+        before, known = self._kept.pop(file, (None, None))
+        unsaved = _unsaved(document) if document is not None and before != now else None
+        if unsaved is not None or (known is not None and before == now):
+            self._files[file] = unsaved or known
+        self._kept[file] = now, super().read(file)
+        while len(self._kept) > MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        return self._kept[file][1]
 
 
 def _unsaved(document: Document) -> Read | None:

@@ -169,8 +169,8 @@ def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
 
 
 async def did_save(ls: Server, params: types.DidSaveTextDocumentParams) -> None:
-    """Check a file again: whatever lies on the disk may have changed since."""
-    await ls.work(ls.analysis.look_again)
+    """Check a file again: whatever lies on the disk may have changed since, configuration included."""
+    await ls.work(ls.analysis.configure)
     ls.check([params.text_document.uri] if params.text_document.uri in ls.documents else [])
 
 
@@ -178,9 +178,8 @@ async def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFil
     """Check the files for which something has changed on the disk; what is open counts as it stands in the editor."""
     places = [to_fs_path(change.uri) for change in params.changes if change.uri not in ls.documents]
     paths = [absolute(Path(place)) for place in places if place is not None]
-    if paths:
-        await ls.work(ls.analysis.look_again)
     if any(path.name in FILES for path in paths):
+        await ls.work(ls.analysis.configure)
         ls.check(ls.documents)
     else:
         ls.check_around(paths)
