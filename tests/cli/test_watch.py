@@ -15,7 +15,7 @@ import pytest
 from terminal import BAD, FIXED, Cli
 
 #: seconds that nothing takes unless it hangs
-PATIENCE = 60
+PATIENCE = 120
 
 
 class Watch:

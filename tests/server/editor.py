@@ -12,7 +12,7 @@ from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
 #: seconds that nothing takes unless it hangs
-PATIENCE = 15
+PATIENCE = 120
 
 
 class Editor(LanguageClient):
