@@ -31,6 +31,15 @@ EPS = (
     "        x = (x - mean) / (torch.sqrt(var) + self.eps)\n"
     "        return x * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)\n"
 )
+# At the end of the session it is told what should not have been imported.
+COUNTING = """
+import sys
+from bnlint.commands import server
+
+code = server()
+print(*sorted({"torch", "numpy", "bnlint.model"} & sys.modules.keys()) or ["nothing"], file=sys.stderr)
+sys.exit(code)
+"""
 USER = "from helper import center\n\n\ndef f(x):\n    return x - center(x)\n"
 HELPER = "def center(x):\n    return x.mean()\n"
 STOPPED = "def center(x):\n    return x.mean().detach()\n"
@@ -73,11 +82,12 @@ def test_a_session_from_the_first_finding_to_the_last(tmp_path: Path) -> None:
         assert suppress.kind == types.CodeActionKind.QuickFix
         editor.replace(uri, editor.after(suppress))
         assert "  # bnlint: ignore[BN101] " in editor.texts[uri]
+        page = await editor.hover(uri, 1, 23)
+        assert page is None
         await editor.found(uri)
         editor.close(uri)
 
-    code, said = talk(tmp_path, scenario)
-    assert (code, said) == (0, "")
+    assert talk(tmp_path, scenario, ("-c", COUNTING)) == (0, "nothing\n")
 
 
 def test_columns_are_counted_as_the_editor_counts_them(tmp_path: Path) -> None:
@@ -110,23 +120,25 @@ def test_an_editor_may_count_characters(tmp_path: Path) -> None:
     talk(tmp_path, scenario)
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_fix_all_is_what_the_command_does(tmp_path: Path, end: str) -> None:
-    text = f"# a page\f and a line\u2028of its own{end}" + TWO.replace("\n", end)
-    (tmp_path / "text.py").write_bytes(text.encode())
+def test_fix_all_is_what_the_command_does(tmp_path: Path) -> None:
+    start = "# a page\f and a line\u2028of its own\n"
+    texts = {f"{len(end)}.py": (start + TWO).replace("\n", end) for end in ("\n", "\r\n")}
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text.encode())
     with pytest.raises(SystemExit):
-        main(["fix", "-q", str(tmp_path / "text.py")])
+        main(["fix", "-q", str(tmp_path)])
 
     async def scenario(editor: Editor) -> None:
         await editor.initialize()
-        uri = editor.open("other.py", text)
-        first, second = await editor.found(uri, "BN101", "BN101")
-        (everything,) = await editor.actions(uri, first.range, "source.fixAll.bnlint")
-        assert editor.after(everything).encode() == (tmp_path / "text.py").read_bytes()
-        assert ".detach()" not in editor.after(everything)
-        fix = (await editor.actions(uri, second.range, "quickfix"))[0]
-        assert editor.after(fix) == text.replace("unbiased=False).detach()", "unbiased=False)")
-        assert fix.diagnostics is not None and fix.diagnostics[0].range == second.range
+        for name, text in texts.items():
+            uri = editor.open(name, text)
+            first, second = await editor.found(uri, "BN101", "BN101")
+            (everything,) = await editor.actions(uri, first.range, "source.fixAll.bnlint")
+            assert editor.after(everything).encode() == (tmp_path / name).read_bytes()
+            assert ".detach()" not in editor.after(everything)
+            fix = (await editor.actions(uri, second.range, "quickfix"))[0]
+            assert editor.after(fix) == text.replace("unbiased=False).detach()", "unbiased=False)")
+            assert fix.diagnostics is not None and fix.diagnostics[0].range == second.range
 
     talk(tmp_path, scenario)
 
@@ -149,20 +161,7 @@ def test_an_unsafe_fix_is_named_so_and_not_made_with_all_others(tmp_path: Path) 
     talk(tmp_path, scenario)
 
 
-def test_a_hover_shows_the_page_of_the_rule(tmp_path: Path) -> None:
-    async def scenario(editor: Editor) -> None:
-        await editor.initialize()
-        uri = editor.open("f.py", BAD)
-        (told,) = await editor.found(uri, "BN101")
-        page = await editor.hover(uri, told.range.start.line, told.range.start.character + 1)
-        assert page is not None and page.startswith("# BN101 detached-statistic")
-        assert "## Why is this bad?" in page
-        assert await editor.hover(uri, 0, 1) is None
-
-    talk(tmp_path, scenario)
-
-
-def test_a_file_that_is_half_written_is_one_finding(tmp_path: Path) -> None:
+def test_a_hover_shows_the_page_of_the_rule_and_a_broken_file_is_one_finding(tmp_path: Path) -> None:
     async def scenario(editor: Editor) -> None:
         await editor.initialize()
         uri = editor.open("f.py", "def f(x:\n    return x\n")
@@ -170,7 +169,11 @@ def test_a_file_that_is_half_written_is_one_finding(tmp_path: Path) -> None:
         assert span(told)[0] == 0
         assert await editor.actions(uri, told.range) == []
         editor.replace(uri, BAD)
-        await editor.found(uri, "BN101")
+        (told,) = await editor.found(uri, "BN101")
+        page = await editor.hover(uri, told.range.start.line, told.range.start.character + 1)
+        assert page is not None and page.startswith("# BN101 detached-statistic")
+        assert "## Why is this bad?" in page
+        assert await editor.hover(uri, 0, 1) is None
 
     talk(tmp_path, scenario)
 
@@ -205,7 +208,9 @@ def test_the_nearest_configuration_holds_and_is_read_again(tmp_path: Path) -> No
     talk(tmp_path, scenario)
 
 
-def test_what_the_baseline_knows_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_baseline_knows_is_not_told_and_installed_packages_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bnlint.toml").write_text('baseline = "known.json"\n', encoding="utf-8")
     (tmp_path / "f.py").write_text(BAD, encoding="utf-8")
@@ -214,18 +219,9 @@ def test_what_the_baseline_knows_is_not_told(tmp_path: Path, monkeypatch: pytest
 
     async def scenario(editor: Editor) -> None:
         await editor.initialize()
-        uri, new = editor.open("f.py", "# moved\n" + BAD), editor.open("new.py", BAD)
-        await editor.found(uri)
-        await editor.found(new, "BN101")
-
-    talk(tmp_path, scenario)
-
-
-def test_installed_packages_are_left_alone(tmp_path: Path) -> None:
-    async def scenario(editor: Editor) -> None:
-        await editor.initialize()
-        await editor.found(editor.open("site-packages/f.py", BAD))
-        await editor.found(editor.open("f.py", BAD), "BN101")
+        await editor.found(editor.open("f.py", "# moved\n" + BAD))
+        await editor.found(editor.open("new.py", BAD), "BN101")
+        await editor.found(editor.open("site-packages/new.py", BAD))
 
     talk(tmp_path, scenario)
 
@@ -293,16 +289,15 @@ import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name == {module!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        if name in ("pygls", "lsprotocol"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())
 """
 
 
-@pytest.mark.parametrize("module", ["pygls", "lsprotocol"])
-def test_without_the_extra_one_line_says_how_to_install_it(tmp_path: Path, module: str) -> None:
-    (tmp_path / "sitecustomize.py").write_text(ABSENT.format(module=module), encoding="utf-8")
+def test_without_the_extra_one_line_says_how_to_install_it(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(ABSENT, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "bnlint", "server"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -311,19 +306,3 @@ def test_without_the_extra_one_line_says_how_to_install_it(tmp_path: Path, modul
         "error: the language server needs pygls, which is not installed",
         '  hint: pip install "bnlint[server]"',
     ]
-
-
-def test_a_session_never_asks_for_torch(tmp_path: Path) -> None:
-    counting = (
-        "import sys\nfrom bnlint.commands import server\ncode = server()\n"
-        "print(*sorted({'torch', 'numpy', 'bnlint.model'} & sys.modules.keys()), file=sys.stderr)\nsys.exit(code)\n"
-    )
-
-    async def scenario(editor: Editor) -> None:
-        await editor.initialize()
-        uri = editor.open("f.py", TWO)
-        (told, _) = await editor.found(uri, "BN101", "BN101")
-        await editor.actions(uri, told.range)
-        await editor.hover(uri, told.range.start.line, told.range.start.character)
-
-    assert talk(tmp_path, scenario, ("-c", counting)) == (0, "\n")
