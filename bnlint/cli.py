@@ -168,7 +168,7 @@ def clean(**options: Any) -> int:
 
 
 @cli.command()
-@click.option("--stdio", is_flag=True, help="Nothing else than stdin and stdout is spoken; some editors say so.")
+@click.option("--stdio", is_flag=True, help="What it does anyway; some editors ask for it.")
 def server(stdio: bool) -> int:
     """Speak the language server protocol with an editor, on stdin and stdout."""
     from bnlint.commands import server

@@ -148,14 +148,13 @@ async def initialized(ls: Server, _: types.InitializedParams) -> None:
 
 
 def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
-    """Check a file that was opened."""
+    """Check a Python file that was opened, and those that rest on it."""
     item, place = params.text_document, to_fs_path(params.text_document.uri)
-    if place is None or not item.uri.startswith("file:"):
+    if place is None or not item.uri.startswith("file:") or item.language_id != "python":
         return
-    path = absolute(Path(place))
-    if item.language_id == "python" or path.suffix in SUFFIXES:
-        ls.documents[item.uri] = Document(item.uri, path, item.version, item.text)
-        ls.check([item.uri])
+    ls.documents[item.uri] = Document(item.uri, absolute(Path(place)), item.version, item.text)
+    ls.check([item.uri])
+    ls.check_around([ls.documents[item.uri].path])
 
 
 def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:

@@ -63,10 +63,10 @@ class Editor(LanguageClient):
         self.initialized(types.InitializedParams())
         return result
 
-    def open(self, name: str, text: str) -> str:
+    def open(self, name: str, text: str, language: str = "python") -> str:
         uri = (self.folder / name).as_uri()
         self.texts[uri], self.versions[uri] = text, 1
-        self.text_document_did_open(types.DidOpenTextDocumentParams(types.TextDocumentItem(uri, "python", 1, text)))
+        self.text_document_did_open(types.DidOpenTextDocumentParams(types.TextDocumentItem(uri, language, 1, text)))
         return uri
 
     def type(self, uri: str, *changes: tuple[int, int, int, int, str]) -> None:

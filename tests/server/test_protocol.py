@@ -222,6 +222,9 @@ def test_what_the_baseline_knows_is_not_told_and_installed_packages_are_left_alo
         await editor.found(editor.open("f.py", "# moved\n" + BAD))
         await editor.found(editor.open("new.py", BAD), "BN101")
         await editor.found(editor.open("site-packages/new.py", BAD))
+        editor.open("notes.toml", BAD, "toml")
+        await editor.found(editor.open("last.py", BAD), "BN101")
+        assert not any(told.uri.endswith("notes.toml") for told in editor.told)
 
     talk(tmp_path, scenario)
 
