@@ -37,3 +37,17 @@ class RepairError(BnlintError):
 
 class CaptureWarning(UserWarning):
     """A model was run, but what was recorded does not replay exactly; only part of it could be checked."""
+
+
+def told(error: BnlintError) -> str:
+    """Return what a terminal says of an error: one line, and one more with the hint."""
+    kind = "usage" if isinstance(error, UsageError) else "error"
+    where = f"{line(error.where)}: " if error.where else ""
+    what = "\n".join(line(each) for each in error.what.split("\n"))
+    hint = f"\n  {'try' if error.hint.startswith('bnlint ') else 'hint'}: {line(error.hint)}" if error.hint else ""
+    return f"{kind}: {where}{what}{hint}"
+
+
+def line(text: str) -> str:
+    """Keep a text in its line, whatever the name of a file is made of."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
