@@ -175,7 +175,7 @@ def test_a_file_keeps_its_owner(cli: Cli) -> None:
 
 
 def test_an_interrupt_that_became_another_error_is_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt as error:
