@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import click
 
 from bnlint import __version__
-from bnlint.errors import BnlintError, told
+from bnlint.errors import BnlintError, InputError, UsageError, told
 from bnlint.finding import Severity
 from bnlint.report import FORMATS
 
@@ -38,6 +39,13 @@ _cache_option = click.option(
     envvar="BNLINT_CACHE_DIR",
     show_envvar=True,
     help="Where the cache is (default: .bnlint_cache).",
+)
+_format_option = click.option(
+    "--output-format",
+    type=click.Choice(FORMATS),
+    envvar="BNLINT_OUTPUT_FORMAT",
+    show_envvar=True,
+    help="How findings are printed (default: full).",
 )
 _source_options = _options(
     click.option("--select", multiple=True, metavar="CODES", help="Only these rules: codes, prefixes (BN1) or ALL."),
@@ -86,13 +94,7 @@ def cli() -> None:
 @click.argument("targets", nargs=-1)
 @_source_options
 @_model_options
-@click.option(
-    "--output-format",
-    type=click.Choice(FORMATS),
-    envvar="BNLINT_OUTPUT_FORMAT",
-    show_envvar=True,
-    help="How findings are printed (default: full).",
-)
+@_format_option
 @click.option("-o", "--output-file", type=Path, metavar="FILE", help="Print findings into this file.")
 @click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of printing them.")
 @click.option("--show-files", is_flag=True, help="Print the source files that would be checked, and check none.")
@@ -140,6 +142,8 @@ def fix(**options: Any) -> int:
 @cli.command()
 @click.argument("path", type=Path, default=".")
 @_config_options
+@_format_option
+@_cache_option
 def config(path: Path, **options: Any) -> int:
     """Print the settings that hold for PATH (default: the current folder), and where they come from."""
     from bnlint.commands import config
@@ -188,25 +192,52 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         code = cli.main(arguments or ["--help"], prog_name="bnlint", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
-        click.echo(told(BnlintError(error.format_message(), hint="see bnlint --help")), err=True)
-        code = 2
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "bnlint"
+        code = _fail(UsageError(error.format_message(), hint=f"{command} --help"))
     except BnlintError as error:
-        click.echo(told(error), err=True)
-        code = 2
+        code = _fail(error)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        code = 130
+        code = _stop()
     except BrokenPipeError:
-        sys.stderr.close()
+        _forget_stdout()
         code = 2
     except Exception as error:
         if os.environ.get("BNLINT_TRACEBACK"):
             raise
-        what = f"bnlint failed on its own: {type(error).__name__}: {error}"
-        hint = "set BNLINT_TRACEBACK=1 for the traceback, and report it"
-        click.echo(told(BnlintError(what, hint=hint)), err=True)
-        code = 2
+        code = _stop() if _is_interrupt(error) else _fail(_unexpected(error))
     sys.exit(code or 0)
+
+
+def _stop() -> int:
+    click.echo("interrupted", err=True)
+    return 130
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error is what became of a Ctrl-C: one that comes while a class is made is a RuntimeError, say."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _fail(error: BnlintError) -> int:
+    click.echo(told(error), err=True)
+    return 2
+
+
+def _unexpected(error: Exception) -> BnlintError:
+    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO):
+        _forget_stdout()
+        return InputError(f"cannot be written: {error.strerror}", where="stdout")
+    what = f"bnlint failed on its own: {type(error).__name__}: {error}"
+    return BnlintError(what, hint="set BNLINT_TRACEBACK=1 for the traceback, and report it")
+
+
+def _forget_stdout() -> None:
+    """Keep Python from writing once more, when it ends, what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

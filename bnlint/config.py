@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bnlint.errors import UsageError
+from bnlint.errors import UsageError, line
 from bnlint.finding import Severity
+from bnlint.paths import exists, is_file, is_folder
 from bnlint.report import FORMATS
 
 
@@ -26,7 +28,7 @@ def _strings(value: object) -> tuple[str, ...]:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise _Unfit("a string", '"..."')
     return value
 
@@ -153,6 +155,8 @@ def load_folder(folder: Path) -> Config | None:
         UsageError: If it is malformed or has a key that does not exist.
     """
     for file in _candidates(folder):
+        if exists(file) and not (is_file(file) or is_folder(file)):
+            raise UsageError("not a regular file", where=str(file))  # to open a pipe would wait for its writer
         if (table := _table(file)) is not None:
             return _config(table, file)
     return None
@@ -176,9 +180,10 @@ def require_known(config: Config, codes: Collection[str]) -> None:
     """
     for pattern in config.rules:
         if not pattern or not any(_matches((pattern,), code) for code in codes):
-            near = difflib.get_close_matches(pattern, sorted(codes), n=1, cutoff=0.0)
+            near = difflib.get_close_matches(pattern.upper(), sorted(codes), n=1, cutoff=0.0)
             hint = f"the nearest is `{near[0]}`" if near else None
-            raise UsageError(f"no rule has the code `{pattern}`", hint=hint)
+            where = str(config.file) if config.file is not None else None
+            raise UsageError(f"no rule has the code `{line(pattern)}`", where=where, hint=hint)
 
 
 def as_toml(config: Config, key: str) -> str:
@@ -203,17 +208,21 @@ def _matches(patterns: tuple[str, ...], code: str) -> bool:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    return (file for name in FILES if (file := folder / name).is_file())
+    return (file for name in FILES if os.path.lexists(file := folder / name))
 
 
 def _table(file: Path) -> object:
     """The table that is ours, None where a pyproject.toml has none."""
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Windows editors put a BOM in front
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(file)) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"not valid TOML, which is UTF-8: {error}", where=str(file)) from error
     except ValueError as error:
         raise UsageError(f"not valid TOML: {error}", where=str(file)) from error
+    except RecursionError as error:
+        raise UsageError("not valid TOML: nested too deeply", where=str(file)) from error
     if file.name != "pyproject.toml":
         return document
     tool = document.get("tool")
@@ -230,7 +239,7 @@ def _config(table: object, file: Path) -> Config:
     for key, value in table.items():
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.0)[0]
-            raise UsageError(f"unknown key `{key}`", where=str(file), hint=f"the nearest known key is `{near}`")
+            raise UsageError(f"unknown key `{line(key)}`", where=str(file), hint=f"the nearest known key is `{near}`")
         try:
             values[KEYS[key]] = readers[KEYS[key]](value)
         except _Unfit as unfit:

@@ -61,6 +61,12 @@ def needing(extra: str, what: str, *modules: str) -> Iterator[None]:
 def told(error: BnlintError) -> str:
     """Return what a terminal says of an error: one line, and one more with the hint."""
     kind = "usage" if isinstance(error, UsageError) else "error"
-    if not error.hint:
-        return f"{kind}: {error}"
-    return f"{kind}: {error}\n  {'try' if error.hint.startswith('bnlint ') else 'hint'}: {error.hint}"
+    where = f"{line(error.where)}: " if error.where else ""
+    what = "\n".join(line(each) for each in error.what.split("\n"))
+    hint = f"\n  {'try' if error.hint.startswith('bnlint ') else 'hint'}: {line(error.hint)}" if error.hint else ""
+    return f"{kind}: {where}{what}{hint}"
+
+
+def line(text: str) -> str:
+    """Keep a text in its line, whatever the name of a file is made of."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

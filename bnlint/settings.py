@@ -11,7 +11,9 @@ from typing import Any
 from bnlint.cache import FOLDER
 from bnlint.catalog import BY_CODE
 from bnlint.config import Config, load, load_folder, matches, require_known, selected
+from bnlint.errors import UsageError
 from bnlint.finding import Finding, Severity
+from bnlint.paths import exists, is_folder
 from bnlint.source.patterns import Patterns
 
 
@@ -37,6 +39,8 @@ class Settings:
     def fixed(self) -> Config | None:
         """The one configuration of all files, None where each has its nearest."""
         override, isolated = self.options.get("config"), self.options.get("isolated", False)
+        if override and isolated:
+            raise UsageError("--config names a configuration file, and --isolated reads none", hint="take one of them")
         return load(self.here, override=override, isolated=isolated) if override or isolated else None
 
     @property
@@ -88,9 +92,10 @@ class Settings:
         """The folder of the cache, None where nothing is to be kept."""
         if self.options.get("no_cache"):
             return None
-        if self.options.get("cache_dir"):
-            return Path(self.options["cache_dir"])
-        return self.root(self.base) / (self.base.cache_dir or FOLDER)
+        folder = Path(self.options.get("cache_dir") or self.root(self.base) / (self.base.cache_dir or FOLDER))
+        if exists(folder) and not is_folder(folder):
+            raise UsageError("the cache is a folder, and this is none", where=str(folder))
+        return folder
 
     def _found(self, folder: Path) -> Config:
         if self.fixed is not None:
@@ -130,7 +135,11 @@ _SELECTION = ("select", "extend_select", "ignore")
 
 
 def _codes(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    return tuple(part.strip() for value in options.get(name) or () for part in value.split(",") if part.strip())
+    given = options.get(name) or ()
+    codes = tuple(part.strip() for value in given for part in value.split(",") if part.strip())
+    if given and not codes:
+        raise UsageError(f"--{name.replace('_', '-')} names no rule", hint="`bnlint rule` lists them")
+    return codes
 
 
 def _narrowed(config: Config, select: Sequence[str], extend: Sequence[str], ignore: Sequence[str]) -> Config:

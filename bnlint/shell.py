@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import warnings
 from collections import Counter
@@ -15,9 +16,10 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from bnlint import __version__, atomic
-from bnlint.errors import CaptureWarning, InputError, UsageError
+from bnlint.errors import CaptureWarning, InputError, UsageError, line
 from bnlint.finding import Finding, Severity, SourceLocation
 from bnlint.pages import load_pages
+from bnlint.paths import exists, is_file, is_folder
 from bnlint.reader import Reader
 
 if TYPE_CHECKING:
@@ -39,10 +41,13 @@ class Paper:
 
         fixed: dict[str, Any] = {"file": file, "stderr": self.stderr, "highlight": False}
         if self.color == "always":
-            return Console(**fixed, force_terminal=True, no_color=False, color_system="standard")
-        if self.color == "never" or file is not None:
-            return Console(**fixed, no_color=True, force_terminal=False if file is not None else None)
-        return Console(**fixed)
+            fixed |= {"force_terminal": True, "no_color": False, "color_system": "standard"}
+        elif self.color == "never" or file is not None:
+            fixed |= {"no_color": True, "force_terminal": False if file is not None else None}
+        console = Console(**fixed)
+        if not console.width:  # COLUMNS=0, and what editors call a terminal
+            console.width = 80
+        return console
 
     def report(self, findings: Sequence[Finding], reader: Reader) -> None:
         """Print findings in the output format.
@@ -164,6 +169,13 @@ def progress(total: int | None, what: str, quiet: bool) -> Iterator[Any]:
         yield advance
 
 
+def warn_of_cache(folder: Path) -> None:
+    """Say that nothing can be kept in the folder of the cache, or in which it would be made: the next run is slow."""
+    place = next(each for each in (folder, *folder.absolute().parents) if exists(each))
+    if not is_folder(place) or not os.access(place, os.W_OK | os.X_OK):
+        click.echo(f"warning: no cache can be kept in {line(str(folder))}", err=True)
+
+
 def relative(finding: Finding) -> Finding:
     """Tell paths below the current folder relative to it."""
     here = Path.cwd()
@@ -190,7 +202,7 @@ def write(path: Path, text: str) -> None:
         InputError: It cannot be written.
     """
     content = text.encode(errors="surrogateescape")
-    if path.exists() and not path.is_file():
+    if exists(path) and not is_file(path):
         try:
             path.write_bytes(content)
         except OSError as error:

@@ -80,13 +80,7 @@ class Analysis:
     def _unknown(self, findings: list[Finding], desk: Desk) -> list[Finding]:
         """Return the findings that the baseline of the configuration does not know."""
         file = self._settings.baseline
-        if file is None:
-            return findings
-        try:
-            known = baseline.parse(file.read_text(encoding="utf-8"), file)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError("the baseline cannot be read", where=str(file)) from error
-        return known.new(findings, desk.reader.at)
+        return findings if file is None else baseline.read(file).new(findings, desk.reader.at)
 
 
 def merged(results: Iterable[Result], desk: Desk) -> dict[Path, list[Finding]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -129,11 +130,23 @@ def _rank(finding: Finding) -> tuple[int, bool]:
 
 
 def fix_files(
-    paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool, unsafe: bool = False
+    paths: Sequence[Path],
+    wanted: Callable[[Finding], bool],
+    *,
+    write: bool,
+    unsafe: bool = False,
+    failed: Callable[[InputError], None] | None = None,
 ) -> list[FixedFile]:
     """Apply the fixes of the wanted findings, `unsafe` ones if asked; each file is written whole or not at all.
 
     A finding in another file than the one that shows it counts once, with the first that does.
+
+    Args:
+        paths: The files.
+        wanted: Whether a finding counts.
+        write: Whether to write the files.
+        unsafe: Whether fixes may change forward values.
+        failed: Called for each file that cannot be read or written, and is left out; without, that is an error.
     """
     project = Project(paths)
     fixed: list[FixedFile] = []
@@ -143,12 +156,15 @@ def fix_files(
         return wanted(finding) and (finding.code, finding.location, finding.statistic) not in told
 
     for path in paths:
-        file = fix_text(path, read(path), wanted, project, new=new, unsafe=unsafe)
-        told |= {(f.code, f.location, f.statistic) for f in file.left if f.location and f.location.path != str(path)}
-        fixed.append(file)
-        if write and file.after != file.before:
-            _replace(path, file.after)
-            project.forget()
+        with _failing(failed):
+            file = fix_text(path, read(path), wanted, project, new=new, unsafe=unsafe)
+            if write and file.after != file.before:
+                _replace(file)
+                project.forget()
+            told |= {
+                (f.code, f.location, f.statistic) for f in file.left if f.location and f.location.path != str(path)
+            }
+            fixed.append(file)
     return fixed
 
 
@@ -171,24 +187,52 @@ def fix_text(
     return FixedFile(path, before, after, findings, left)
 
 
-def add_ignores(paths: Sequence[Path], wanted: Callable[[Finding], bool], reason: str) -> list[FixedFile]:
+def add_ignores(
+    paths: Sequence[Path],
+    wanted: Callable[[Finding], bool],
+    reason: str,
+    *,
+    failed: Callable[[InputError], None] | None = None,
+) -> list[FixedFile]:
     """Write a comment for each wanted finding, which suppresses it, into the file that the finding is in.
 
-    What is left of all files is told with the first.
+    What is left of all files is told with the first. `failed` is called for each file that cannot be read or written,
+    and is left out; without, that is an error.
     """
     findings = [f for f in check_files(paths).findings if wanted(f)]
     changed: list[FixedFile] = []
     for path in paths:
-        own = tuple(f for f in findings if f.location is not None and f.location.path == str(path))
-        before = read(path)
-        after = with_ignores(before, str(path), own, reason) if any(f.code != "BN001" for f in own) else before
-        changed.append(FixedFile(path, before, after, own, ()))
+        with _failing(failed):
+            own = tuple(f for f in findings if f.location is not None and f.location.path == str(path))
+            before = read(path)
+            after = with_ignores(before, str(path), own, reason) if any(f.code != "BN001" for f in own) else before
+            changed.append(FixedFile(path, before, after, own, ()))
+    written: list[FixedFile] = []
     for file in changed:
-        if file.after != file.before:
-            _replace(file.path, file.after)
+        with _failing(failed):
+            if file.after != file.before:
+                _replace(file)
+            written.append(file)
     left = [f for f in check_files(paths).findings if wanted(f)]
-    return [replace(file, left=tuple(left) if not index else ()) for index, file in enumerate(changed)]
+    return [replace(file, left=tuple(left) if not index else ()) for index, file in enumerate(written)]
 
 
-def _replace(path: Path, content: bytes) -> None:
-    atomic.write(path, lambda file: file.write(content))
+@contextmanager
+def _failing(failed: Callable[[InputError], None] | None) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        if failed is None:
+            raise
+        failed(error)
+
+
+def _replace(file: FixedFile) -> None:
+    """Write a file, unless somebody else has changed it since it was read."""
+
+    def unchanged(_: Path) -> None:
+        if read(file.path) != file.before:
+            what = "has changed while it was read, and is left as it is"
+            raise InputError(what, where=str(file.path), hint="run bnlint again")
+
+    atomic.write(file.path, lambda target: target.write(file.after), unchanged)

@@ -38,7 +38,10 @@ class SourceText:
         bom = codecs.BOM_UTF8 if source.startswith(codecs.BOM_UTF8) else b""
         encoding, _ = tokenize.detect_encoding(io.BytesIO(b"\n".join(source.splitlines()[:2])).readline)
         encoding = "utf-8" if encoding == "utf-8-sig" else encoding
-        text = source[len(bom) :].decode(encoding)
+        try:
+            text = source[len(bom) :].decode(encoding)
+        except LookupError as error:  # Python knows `rot13`, but for other things than text
+            raise SyntaxError(f"unknown encoding: {encoding}") from error
         lines = [match.end() - match.start() for match in _LINES.finditer(text)]
         return cls(text, encoding, bom, tuple(accumulate(lines, initial=0)))
 
