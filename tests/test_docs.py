@@ -120,9 +120,11 @@ def test_the_picture_of_the_terminal_is_not_stale() -> None:
     svg = (ROOT / "docs" / "images" / "terminal.svg").read_text(encoding="utf-8")
     words = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", svg)).split())
     command = [sys.executable, "-m", "bnlint", "check", "examples/silent_batchnorm", "--select", "BN1", "--isolated"]
-    environment = os.environ | {"COLUMNS": "108", "NO_COLOR": "1"}  # the width of the picture
+    environment = os.environ | {"COLUMNS": "108", "FORCE_COLOR": "1"}  # the terminal of the picture
+    environment.pop("NO_COLOR", None)
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, encoding="utf-8")
-    lines = [" ".join(line.split()) for line in run.stdout.splitlines() if re.search(r"^error|-->|= help|here$", line)]
+    out = re.sub(r"\x1b\[[\d;]*m", "", run.stdout)
+    lines = [" ".join(line.split()) for line in out.splitlines() if re.search(r"^error|-->|= help|here$", line)]
     assert len(lines) > 8
     missing = [line for line in lines if line.replace(" ", "") not in words.replace(" ", "")]
     assert not missing, f"run benchmarks/terminal_picture.py: {missing}"
