@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ from types import ModuleType
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from bnlint.cli import cli
 from bnlint.pages import load_pages
@@ -114,6 +116,16 @@ def test_the_tour_shows_what_its_commands_print(tmp_path: Path) -> None:
     # the last digits of what is measured depend on the machine
     shown, printed = (re.sub(r"\d\.\d+(e-\d+)?", "0", text).splitlines() for text in (page, again))
     assert printed == shown
+
+
+def test_the_example_of_json_is_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = re.search(r'```python title="norm.py"\n(.*?)```', PAGES["docs/tour.md"], re.DOTALL)
+    assert code is not None
+    (tmp_path / "norm.py").write_text(code[1], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke(cli, ["check", "norm.py", "--select", "BN101", "--output-format", "json"])
+    example = PAGES["docs/json.md"].split("```json\n")[1].split("```")[0]
+    assert json.loads(run.stdout) == json.loads(example)
 
 
 def test_the_picture_of_the_terminal_is_not_stale() -> None:
