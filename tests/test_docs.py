@@ -159,6 +159,14 @@ def test_no_page_asks_another_server_for_anything() -> None:
         assert "url(http" not in picture.read_text(encoding="utf-8"), picture.name
 
 
+def test_links_between_files_lead_somewhere() -> None:
+    """MkDocs looks after those of the site; these are read where the checkout is read."""
+    for name in ("README.md", "CONTRIBUTING.md", "examples/silent_batchnorm/README.md"):
+        links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", (ROOT / name).read_text(encoding="utf-8"))
+        missing = [link for link in links if not (ROOT / name).parent.joinpath(link).exists()]
+        assert not missing, f"{name}: {missing}"
+
+
 def test_the_site_knows_all_of_its_pages() -> None:
     config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert set(re.findall(r": ([\w-]+\.md)\b", config)) - {"configuration.md"} == {
