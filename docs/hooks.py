@@ -100,7 +100,7 @@ def _row(page: Page) -> str:
 
 
 def _first_sentence(text: str) -> str:
-    return re.split(r"(?<=\.)\s(?=[A-Z])", text, maxsplit=1)[0]
+    return re.split(r"(?<=\.)\s(?=[A-Z])", text, maxsplit=1)[0].rstrip(":.") + "."
 
 
 def _seen(page: Page) -> str:
