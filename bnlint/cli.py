@@ -192,7 +192,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         code = cli.main(arguments or ["--help"], prog_name="bnlint", standalone_mode=False)
-        sys.stdout.flush()
+        if not sys.stdout.closed:  # by the server, when its session is over
+            sys.stdout.flush()
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
