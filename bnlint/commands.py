@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnlint.cache import clean as remove_cache
-from bnlint.config import KEYS, Config, as_toml, require_known
+from bnlint.config import KEYS, as_toml
 from bnlint.errors import InputError, UsageError
 from bnlint.finding import Finding
 from bnlint.known import unknown, write_baseline
-from bnlint.pages import load_pages
 from bnlint.reader import Reader
 from bnlint.report import statistics
 from bnlint.settings import Settings
@@ -34,7 +33,7 @@ def check(targets: Sequence[str], **options: Any) -> int:
     settings, sorted_targets = Settings(options), _sorted(targets, options)
     _require_sensible(sorted_targets, settings)
     sources = _sources(sorted_targets, settings)
-    paper = Paper(settings.base.output_format, options["color"], options["output_file"])
+    paper = Paper(settings.base.output_format, options["color"], options["output_file"], pages=settings.pages)
     if options["show_files"]:
         paper.say("\n".join(str(path) for path in sources.files))
         return 0
@@ -79,29 +78,6 @@ def fix(
 
         runtime.fix(path, output or path, options, adopt=adopt_torch_conventions, certificate=certificate)
     return code
-
-
-def rule(code: str | None, every: bool) -> int:
-    """Print one rule page, every page, or the list of rules."""
-    from rich.markdown import Markdown
-
-    pages = load_pages()
-    paper = Paper().console()
-    if code is None and not every:
-        for page in pages.values():
-            click.echo(f"{page.code}  {page.name:<28} {page.severity:<8} {page.summary}")
-        return 0
-    if code is not None and code.upper() not in pages:
-        require_known(Config(select=(code,)), pages)
-        raise UsageError(f"`{code}` is a family of rules", hint="bnlint rule lists them")
-    for page in pages.values():
-        if every or (code is not None and page.code == code.upper()):
-            head = (
-                f"# {page.code} {page.name}\n\n*{page.severity}* · seen by the {' and the '.join(page.engines)} check"
-            )
-            text = f"{head} · since {page.since}\n\n{page.text}"
-            paper.print(Markdown(text)) if paper.is_terminal else click.echo(text)
-    return 0
 
 
 def config(path: Path, **options: Any) -> int:

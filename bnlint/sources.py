@@ -71,12 +71,12 @@ def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
 
     if sources.text is None:
         with progress(len(sources.files), "checking", quiet) as advance:
-            checked = check_files(sources.files, lambda path: advance(str(path)), settings.cache)
+            checked = check_files(sources.files, lambda path: advance(str(path)), settings.cache, settings.vocabulary)
     else:
         from bnlint.source.check import inspect_source
         from bnlint.source.project import Project
 
-        project = Project(sources.files)
+        project = Project(sources.files, settings.vocabulary)
         each = [(path, inspect_source(sources.text, str(path), project)) for path in sources.files]
         found = tuple(finding for _, of_file in each for finding in of_file.findings)
         checked = CheckedFiles(found, tuple((path, name) for path, of_file in each for name in of_file.lost), ())
@@ -90,10 +90,10 @@ def fix(sources: Sources, settings: Settings, *, write: bool) -> list[FixedFile]
 
     unsafe = settings.base.unsafe_fixes
     if sources.text is None:
-        return fix_files(sources.files, settings.wanted, write=write, unsafe=unsafe)
+        return fix_files(sources.files, settings.wanted, write=write, unsafe=unsafe, vocabulary=settings.vocabulary)
     from bnlint.source.project import Project
 
-    project = Project(sources.files)
+    project = Project(sources.files, settings.vocabulary)
     return [fix_text(path, sources.text, settings.wanted, project, unsafe=unsafe) for path in sources.files]
 
 
@@ -101,7 +101,7 @@ def suppress(sources: Sources, settings: Settings, reason: str, quiet: bool) -> 
     """Write a comment behind each finding that suppresses it; return those that no comment can suppress."""
     from bnlint.source.files import add_ignores
 
-    changed = add_ignores(sources.files, settings.wanted, reason)
+    changed = add_ignores(sources.files, settings.wanted, reason, settings.vocabulary)
     left = [finding for each in changed for finding in each.left]
     count = sum(len(each.findings) for each in changed) - len(left)
     files = sum(each.before != each.after for each in changed)

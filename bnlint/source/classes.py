@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from bnlint.flow.layers import DECLARED
 from bnlint.source.declared import declared
 from bnlint.source.names import CONSTANTS, dotted, literal
 from bnlint.source.values import Class, Member, Scope
+from bnlint.vocabulary import Meaning, Word
 
 _NATIVE_PARAMETERS = frozenset({"weight", "bias"})
 #: an attribute that starts as one of these is state, like a buffer
@@ -30,10 +32,18 @@ def describe(node: cst.ClassDef, scope: Scope) -> Class:
         bases |= {name} | (known.bases if isinstance(known, Class) else frozenset())
         if isinstance(known, Class):
             base = base or known
+        elif isinstance(known, Word) and known.meaning is Meaning.NORM:
+            bases.add(DECLARED)
+            parameters |= _NATIVE_PARAMETERS
+            buffers |= NATIVE_BUFFERS
         elif name.endswith("Norm") or "BatchNorm" in name or "InstanceNorm" in name:
             parameters |= _NATIVE_PARAMETERS
             buffers |= NATIVE_BUFFERS
+    own = scope.defined(node.name.value, "")
+    if own is not None and own.meaning is Meaning.NORM:
+        bases.add(DECLARED)
     methods = dict(base.methods) if base else {}
+    words = dict(base.words) if base else {}
     members = dict(base.members) if base else {}
     fields = list(base.fields) if base else []
     if base:
@@ -45,6 +55,7 @@ def describe(node: cst.ClassDef, scope: Scope) -> Class:
         match item:
             case cst.FunctionDef():
                 methods[item.name.value] = item
+                words.pop(item.name.value, None)
                 scope.homes[item] = scope
                 for assignment in _assignments(item):
                     _attribute(assignment, parameters, buffers, literals)
@@ -54,6 +65,7 @@ def describe(node: cst.ClassDef, scope: Scope) -> Class:
             case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
                 _literal(name, value, literals)
     members |= {name: Member(path, scope) for name, path in made.items()}
+    words |= {name: word for name in (*methods, "apply") if (word := scope.defined(node.name.value, name)) is not None}
     state = declared(node, base.declared if base else None)
     buffers |= state.plain.keys()
     return Class(
@@ -67,6 +79,7 @@ def describe(node: cst.ClassDef, scope: Scope) -> Class:
         members,
         frozenset(bases) - {""},
         state,
+        words,
     )
 
 

@@ -15,6 +15,7 @@ from bnlint.source.checked import Checked
 from bnlint.source.ignores import with_ignores
 from bnlint.source.project import Project
 from bnlint.source.text import SourceText
+from bnlint.vocabulary import Vocabulary, no_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,10 @@ class CheckedFiles:
 
 
 def check_files(
-    paths: Sequence[Path], progress: Callable[[Path], None] | None = None, cache_folder: Path | None = None
+    paths: Sequence[Path],
+    progress: Callable[[Path], None] | None = None,
+    cache_folder: Path | None = None,
+    vocabulary: Callable[[Path], Vocabulary] = no_words,
 ) -> CheckedFiles:
     """Check files one by one, each with what it imports from other files of its project.
 
@@ -72,9 +76,10 @@ def check_files(
         paths: The files.
         progress: Called with each file before it is checked.
         cache_folder: Where to keep what was found for the next run; None keeps nothing.
+        vocabulary: The words that hold in a file.
     """
-    project = Project(paths)
-    cache = Cache(cache_folder, project.spelled) if cache_folder is not None else None
+    project = Project(paths, vocabulary)
+    cache = Cache(cache_folder, project.spelled, vocabulary) if cache_folder is not None else None
     findings: list[Finding] = []
     lost: list[tuple[Path, str]] = []
     unreadable: list[InputError] = []
@@ -129,13 +134,18 @@ def _rank(finding: Finding) -> tuple[int, bool]:
 
 
 def fix_files(
-    paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool, unsafe: bool = False
+    paths: Sequence[Path],
+    wanted: Callable[[Finding], bool],
+    *,
+    write: bool,
+    unsafe: bool = False,
+    vocabulary: Callable[[Path], Vocabulary] = no_words,
 ) -> list[FixedFile]:
     """Apply the fixes of the wanted findings, `unsafe` ones if asked; each file is written whole or not at all.
 
     A finding in another file than the one that shows it counts once, with the first that does.
     """
-    project = Project(paths)
+    project = Project(paths, vocabulary)
     fixed: list[FixedFile] = []
     told: set[object] = set()
 
@@ -171,12 +181,17 @@ def fix_text(
     return FixedFile(path, before, after, findings, left)
 
 
-def add_ignores(paths: Sequence[Path], wanted: Callable[[Finding], bool], reason: str) -> list[FixedFile]:
+def add_ignores(
+    paths: Sequence[Path],
+    wanted: Callable[[Finding], bool],
+    reason: str,
+    vocabulary: Callable[[Path], Vocabulary] = no_words,
+) -> list[FixedFile]:
     """Write a comment for each wanted finding, which suppresses it, into the file that the finding is in.
 
     What is left of all files is told with the first.
     """
-    findings = [f for f in check_files(paths).findings if wanted(f)]
+    findings = [f for f in check_files(paths, vocabulary=vocabulary).findings if wanted(f)]
     changed: list[FixedFile] = []
     for path in paths:
         own = tuple(f for f in findings if f.location is not None and f.location.path == str(path))
@@ -186,7 +201,7 @@ def add_ignores(paths: Sequence[Path], wanted: Callable[[Finding], bool], reason
     for file in changed:
         if file.after != file.before:
             _replace(file.path, file.after)
-    left = [f for f in check_files(paths).findings if wanted(f)]
+    left = [f for f in check_files(paths, vocabulary=vocabulary).findings if wanted(f)]
     return [replace(file, left=tuple(left) if not index else ()) for index, file in enumerate(changed)]
 
 

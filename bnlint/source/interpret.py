@@ -32,6 +32,7 @@ from bnlint.source.values import (
     Value,
     rejoin,
 )
+from bnlint.vocabulary import Word
 
 #: how deep calls of the file's own functions are followed
 MAX_DEPTH = 12
@@ -266,14 +267,13 @@ class Interpreter(Assigner):
         state.grad_off = before
 
     def _grad_off(self, state: State, expression: cst.BaseExpression, where: cst.CSTNode) -> GradOff | None:
-        args: list[Value] = []
-        if isinstance(expression, cst.Call):
-            args = [self.evaluate(state, argument.value) for argument in expression.args]
-            expression = expression.func
-        if not isinstance(expression, (cst.Name, cst.Attribute)):
+        args = [self.evaluate(state, a.value) for a in expression.args] if isinstance(expression, cst.Call) else []
+        called = expression.func if isinstance(expression, cst.Call) else expression
+        if not isinstance(called, (cst.Name, cst.Attribute)):
             return None
-        kind = grad_switch(self.evaluate(state, expression), args)
-        return None if kind is None else GradOff(kind, self.locate(where))
+        switch = self.evaluate(state, called)
+        kind = grad_switch(switch, args)
+        return GradOff(kind, self.locate(where), switch if isinstance(switch, Word) else None) if kind else None
 
     def _try(self, state: State, node: cst.Try | cst.TryStar) -> None:
         tried = state.fork(Mode.BOTH)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, POOLS, REDUCTIONS, RUNNING, SPELLED, STOPS
+from bnlint.vocabulary import NO_WORDS, Meaning, Vocabulary
 
 STATISTICS = REDUCTIONS | SPELLED | frozenset(PAIRS) | frozenset(POOLS)
 STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF) | COLLECTIVES
@@ -112,11 +113,12 @@ class _Found:
     stars: list[str] = field(default_factory=list)
     members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     buffers: set[str] = field(default_factory=set)
+    vocabulary: Vocabulary = NO_WORDS
 
 
-def outline(tree: ast.Module) -> Outline:
-    """Make the outline of a file."""
-    found = _Found()
+def outline(tree: ast.Module, vocabulary: Vocabulary = NO_WORDS) -> Outline:
+    """Make the outline of a file in which these words hold."""
+    found = _Found(vocabulary=vocabulary)
     drafts: list[tuple[Unit, _Names]] = []
     for node in tree.body:
         drafts += _drafts(node, found)
@@ -151,8 +153,11 @@ def _drafts(node: ast.stmt, found: _Found) -> Iterator[tuple[Unit, _Names]]:
             yield replace(draft, top=name), _mentioned(rest, found)
             bases = _mentioned(node.bases, found)
             bodies = [(method, _mentioned([method], found)) for method in methods]
-            layer = any(_LAYER_BASES.search(name) for name in bases.plain | bases.attributes) or any(
-                names.makes_parameters for _, names in bodies
+            named = {found.originals.get(each, each) for each in (name, *bases.plain, *bases.attributes)}
+            layer = (
+                any(_LAYER_BASES.search(name) for name in bases.plain | bases.attributes)
+                or any(names.makes_parameters for _, names in bodies)
+                or not named.isdisjoint(found.vocabulary.lasts(Meaning.NORM))
             )
             for method, mentioned in bodies:
                 if method.name != "__init__":
@@ -243,11 +248,13 @@ def _unit(draft: Unit, names: _Names, found: _Found) -> Unit:
     operations = names.operations | {found.originals[name] for name in names.plain if name in found.originals}
     made = (found.members[name] for name in names.attributes & found.members.keys())
     mentioned = frozenset(names.plain.union(names.attributes, *made))
+    words = found.vocabulary
+    spoken = {found.originals.get(name, name) for name in mentioned} if words.words else ()
     return replace(
         draft,
         names=mentioned,
-        statistic=not STATISTICS.isdisjoint(operations),
-        stop=not STOPPING.isdisjoint(operations),
+        statistic=not (STATISTICS.isdisjoint(operations) and words.lasts(Meaning.STATISTIC).isdisjoint(spoken)),
+        stop=not (STOPPING.isdisjoint(operations) and words.lasts(Meaning.STOP).isdisjoint(spoken)),
         converts=names.converts,
         state=not found.buffers.isdisjoint(mentioned) or any(RUNNING.match(name) for name in mentioned),
         spread=not _SPREADS.isdisjoint(operations),

@@ -1,0 +1,69 @@
+"""Calls of declared names: what a project says of functions that bnlint does not look into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import libcst as cst
+
+from bnlint.flow.ops import DECLARED
+from bnlint.source.record import contents
+from bnlint.source.spelled import Spelled
+from bnlint.source.values import Items, State, Tensor, Value
+from bnlint.vocabulary import Meaning, Word
+
+
+class Speaker(Spelled):
+    """Interprets calls of declared names."""
+
+    def spoken(
+        self, state: State, word: Word, values: Sequence[Value], node: cst.Call, method: cst.Attribute | None = None
+    ) -> Value:
+        """Evaluate the call of a declared name: it is about the first tensor, or container of tensors, that goes in.
+
+        Args:
+            state: Where it is called.
+            word: The name.
+            values: What goes in, the tensor first if it is a method of one.
+            node: The call.
+            method: Its method, where that is one of a tensor.
+        """
+        subject = next((value for value in values if _tensors(value)), None)
+        where = self.locate(node)
+        match word.meaning:
+            case Meaning.NORM:
+                return self.opaque_call(state, values, node)
+            case _ if subject is None:
+                return word  # an object of a class that is called later: `Freeze()(x)`
+            case Meaning.STOP if method is not None:
+                place = self.suffix(method.value, node)
+                return _each(subject, lambda tensor: self.stop(state, "detach", tensor, place, word=word))
+            case Meaning.STOP:
+                return _each(subject, lambda tensor: self.stop(state, "detach", tensor, where, where, word=word))
+            case Meaning.STATISTIC:
+                return self.add(state, DECLARED, [tensor.node for tensor in _tensors(subject)[:1]], where)
+            case Meaning.PASS_THROUGH:
+                kept = {"cast": "clone"}
+                return _each(subject, lambda tensor: self.add(state, "reshape", [tensor.node], where, kept))
+
+
+def _tensors(value: Value) -> list[Tensor]:
+    match value:
+        case Tensor():
+            return [value]
+        case Items():
+            return [tensor for part in contents(value) for tensor in _tensors(part)]
+        case _:
+            return []
+
+
+def _each(value: Value, change: Callable[[Tensor], Tensor]) -> Value:
+    """Return a container with each of its tensors changed, or the one tensor changed."""
+    match value:
+        case Tensor():
+            return change(value)
+        case Items(entries=entries, each=each):
+            changed = {key: _each(entry, change) for key, entry in entries.items()}
+            return Items(changed, None if each is None else _each(each, change))
+        case _:
+            return value
