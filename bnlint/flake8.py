@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnlint import __version__
+from bnlint.errors import BnlintError
 from bnlint.finding import Finding
 from bnlint.settings import Settings
 from bnlint.source.check import check_source
@@ -54,13 +55,21 @@ class Plugin:
 
     def run(self) -> Iterator[tuple[int, int, str, type[Plugin]]]:
         """Yield line, column from 0, and text of each finding."""
-        run, path = _run(), Path(self._path)
-        if is_excluded(path, run.settings.excludes):
-            return
-        for finding in check_source(_encoded(self._text), self._path, run.project):
-            if run.settings.wanted(finding):
-                line, column, where = _place(finding, self._path)
-                yield line, column - 1, f"{finding.code} {finding.message}{where}", type(self)
+        try:
+            findings = self._findings()
+        except BnlintError as error:
+            from flake8.exceptions import ExecutionError
+
+            raise ExecutionError(f"{error} ({error.hint})" if error.hint else str(error)) from error
+        for finding in findings:
+            line, column, where = _place(finding, self._path)
+            yield line, column - 1, f"{finding.code} {finding.message}{where}", type(self)
+
+    def _findings(self) -> list[Finding]:
+        settings, project = _run().settings, _run().project
+        if is_excluded(Path(self._path), settings.excludes):
+            return []
+        return [f for f in check_source(_encoded(self._text), self._path, project) if settings.wanted(f)]
 
 
 def _place(finding: Finding, path: str) -> tuple[int, int, str]:
