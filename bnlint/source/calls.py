@@ -60,8 +60,7 @@ class Caller(Collectives, Speaker):
             if isinstance(receiver, Items) and node.func.attr.value not in receiver.entries:
                 args, kwargs = self._arguments(state, node)
                 return self.container_method(receiver, node.func.attr.value, args, kwargs)
-            word = None if isinstance(receiver, Name) else self.scope.methods.get(node.func.attr.value)
-            callee = word or self.attribute(state, receiver, node.func)
+            callee = self.declared(state, receiver, node.func) or self.attribute(state, receiver, node.func)
         else:
             callee = self.evaluate(state, node.func)
         args, kwargs = self._arguments(state, node)

@@ -9,12 +9,21 @@ import libcst as cst
 from bnlint.flow.ops import DECLARED
 from bnlint.source.record import contents
 from bnlint.source.spelled import Spelled
-from bnlint.source.values import Items, State, Tensor, Value
+from bnlint.source.values import Items, Name, State, Tensor, Value
 from bnlint.vocabulary import Meaning, Word
 
 
 class Speaker(Spelled):
     """Interprets calls of declared names."""
+
+    def declared(self, state: State, receiver: Value, method: cst.Attribute) -> Word | None:
+        """Return the declared method that is called on what is no tensor; a function of a module is none."""
+        head = method.value
+        while isinstance(head, cst.Attribute):
+            head = head.value
+        bound = isinstance(head, cst.Name) and (head.value in state.variables or head.value in self.globals)
+        of_module = isinstance(receiver, Name) and bound  # what only the top level of the file binds is an object
+        return None if of_module else self.scope.methods.get(method.attr.value)
 
     def spoken(
         self, state: State, word: Word, values: Sequence[Value], node: cst.Call, method: cst.Attribute | None = None
