@@ -58,9 +58,12 @@ class Settings:
 
     def vocabulary(self, file: Path) -> Vocabulary:
         """Return the words that hold in an absolute file."""
-        if file.parent not in self._words:
-            self._words[file.parent] = self._own_of(self.of_folder(file.parent.resolve()))[1]
-        return self._words[file.parent]
+        if file not in self._words:
+            folder = file.parent
+            if folder not in self._words:
+                self._words[folder] = self._own_of(self.of_folder(folder.resolve()))[1]
+            self._words[file] = self._words[folder]
+        return self._words[file]
 
     def pages(self) -> dict[str, Page]:
         """Return the rule pages by code: bnlint's, and those of the working folder and of all that was checked."""
