@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, POOLS, REDUCTIONS, RUNNING, SPELLED, STOPS
+from bnlint.source.toplevel import spans
 from bnlint.vocabulary import NO_WORDS, Meaning, Vocabulary
 
 STATISTICS = REDUCTIONS | SPELLED | frozenset(PAIRS) | frozenset(POOLS)
@@ -17,8 +18,6 @@ STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF) | COLLECTIVES
 CONVERSIONS = frozenset({"float", "int", "bool"})
 #: what calling an object of a class runs; a constructor is not followed
 CALLED = ("__call__", "forward")
-#: longer tables at the top level of a module are data
-MAX_TABLE = 50
 _LAYER_BASES = re.compile(r"Norm([123]d|Base)?$")
 #: how a variance or its root looks
 _SPREADS = frozenset({"var", "std", "sqrt", "rsqrt", "pow", *PAIRS})
@@ -131,7 +130,7 @@ def outline(tree: ast.Module, vocabulary: Vocabulary = NO_WORDS) -> Outline:
         {name: tuple(dict.fromkeys(paths)) for name, paths in found.imports.items()},
         tuple(found.stars),
         _exports(tree),
-        tuple(_spans(tree)),
+        tuple(spans(tree)),
         {
             node.name: tuple(ast.unparse(base) for base in node.bases if isinstance(base, (ast.Name, ast.Attribute)))
             for node in tree.body
@@ -277,24 +276,3 @@ def _exports(tree: ast.Module) -> frozenset[str] | None:
             case _:
                 continue
     return None
-
-
-def _spans(tree: ast.Module) -> Iterator[tuple[str, int, int]]:
-    ends = {0: -1} | {place: node.end_lineno or node.lineno for place, node in enumerate(tree.body, 1)}
-    for place, node in enumerate(tree.body, 1):
-        match node:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-                yield name, first, ends[place]
-            case ast.Assign(value=value) | ast.AnnAssign(value=value) if _is_data(value):
-                after = tree.body[place].lineno if place < len(tree.body) else ends[place] + 1
-                if ends[place - 1] < node.lineno and ends[place] < after:  # no other statement on the same lines
-                    yield "", node.lineno, ends[place]
-            case _:
-                continue
-
-
-def _is_data(value: ast.expr | None) -> bool:
-    """Whether a value is a container that the flow never looks into."""
-    elements = len(value.keys) if isinstance(value, ast.Dict) else 0
-    return isinstance(value, ast.List | ast.Set | ast.Tuple) or elements > MAX_TABLE

@@ -35,14 +35,13 @@ class Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """What is left of a module: the functions and methods to look at, by name, and the text that they need.
+    """What is left of a module: the functions and methods to look at, by name, and the definitions that they need.
 
-    In the text every other top-level definition is blank, so lines keep their numbers. `elsewhere` names the
-    definitions that are needed of other files.
+    `needed` are those at its own top level, `elsewhere` those of other files.
     """
 
     wanted: frozenset[str]
-    text: str
+    needed: frozenset[str] = frozenset()
     elsewhere: Mapping[Path, frozenset[str]] = field(default_factory=dict)
 
 
@@ -56,7 +55,6 @@ def may_hold_findings(source: bytes, vocabulary: Vocabulary = NO_WORDS) -> bool:
 
 
 def screen(
-    text: SourceText,
     outline: Outline,
     imported: Callable[[Unit], Iterable[Elsewhere]] = lambda _: (),
     inherited: Iterable[Unit] = (),
@@ -67,8 +65,7 @@ def screen(
     nothing is lost.
 
     Args:
-        text: The file.
-        outline: Its outline.
+        outline: The outline of the file.
         imported: What a unit reaches in other files by the names that it mentions.
         inherited: Methods that bases in other files lend to classes of this one.
     """
@@ -76,7 +73,7 @@ def screen(
     elsewhere = {unit: tuple(imported(unit)) for unit in units}
     wanted = _wanted(units, outline, elsewhere)
     if not wanted:
-        return Screened(frozenset(), "")
+        return Screened(frozenset())
     reached = reach(wanted, outline)
     needed: dict[Path, set[str]] = defaultdict(set)
     for unit in reached:
@@ -84,7 +81,7 @@ def screen(
             needed[path].add(top)
     return Screened(
         frozenset(unit.name or unit.top for unit in wanted),
-        blanked(text, outline, {unit.top for unit in reached}),
+        frozenset(unit.top for unit in reached),
         {path: frozenset(tops) for path, tops in needed.items()},
     )
 
@@ -147,7 +144,7 @@ def _reaching(targets: list[Unit], units: list[Unit], outline: Outline) -> set[U
     return reaching
 
 
-def blanked(text: SourceText, outline: Outline, needed: set[str] | frozenset[str]) -> str:
+def blanked(text: SourceText, outline: Outline, needed: frozenset[str]) -> str:
     """Return the text without the top-level definitions that are not needed; lines keep their numbers."""
     pieces: list[str] = []
     done = 0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import libcst as cst
-
-from bnlint.flow.ops import DECLARED
+from bnlint.flow.ops import DECLARED, is_inplace
+from bnlint.source import syntax
 from bnlint.source.record import contents
 from bnlint.source.spelled import Spelled
 from bnlint.source.values import Items, Name, State, Tensor, Value
@@ -16,17 +15,22 @@ from bnlint.vocabulary import Meaning, Word
 class Speaker(Spelled):
     """Interprets calls of declared names."""
 
-    def declared(self, state: State, receiver: Value, method: cst.Attribute) -> Word | None:
+    def declared(self, state: State, receiver: Value, method: syntax.Attribute) -> Word | None:
         """Return the declared method that is called on what is no tensor; a function of a module is none."""
         head = method.value
-        while isinstance(head, cst.Attribute):
+        while isinstance(head, syntax.Attribute):
             head = head.value
-        bound = isinstance(head, cst.Name) and (head.value in state.variables or head.value in self.globals)
+        bound = isinstance(head, syntax.Name) and (head.value in state.variables or head.value in self.globals)
         of_module = isinstance(receiver, Name) and bound  # what only the top level of the file binds is an object
         return None if of_module else self.scope.methods.get(method.attr.value)
 
     def spoken(
-        self, state: State, word: Word, values: Sequence[Value], node: cst.Call, method: cst.Attribute | None = None
+        self,
+        state: State,
+        word: Word,
+        values: Sequence[Value],
+        node: syntax.Call,
+        method: syntax.Attribute | None = None,
     ) -> Value:
         """Evaluate the call of a declared name: it is about the first tensor, or container of tensors, that goes in.
 
@@ -38,12 +42,20 @@ class Speaker(Spelled):
             method: Its method, where that is one of a tensor.
         """
         subject = next((value for value in values if _tensors(value)), None)
+        if word.meaning is Meaning.NORM:
+            return self.opaque_call(state, values, node)
+        if subject is None:
+            return word  # an object of a class that is called later: `Freeze()(x)`
+        result = self._result(state, word, subject, node, method)
+        if method is not None and is_inplace(word.last) and isinstance(method.value, (syntax.Name, syntax.Attribute)):
+            self.assign(state, method.value, result, node)
+        return result
+
+    def _result(
+        self, state: State, word: Word, subject: Value, node: syntax.Call, method: syntax.Attribute | None
+    ) -> Value:
         where = self.locate(node)
         match word.meaning:
-            case Meaning.NORM:
-                return self.opaque_call(state, values, node)
-            case _ if subject is None:
-                return word  # an object of a class that is called later: `Freeze()(x)`
             case Meaning.STOP if method is not None:
                 place = self.suffix(method.value, node)
                 return _each(subject, lambda tensor: self.stop(state, "detach", tensor, place, word=word))
@@ -51,7 +63,7 @@ class Speaker(Spelled):
                 return _each(subject, lambda tensor: self.stop(state, "detach", tensor, where, where, word=word))
             case Meaning.STATISTIC:
                 return self.add(state, DECLARED, [tensor.node for tensor in _tensors(subject)[:1]], where)
-            case Meaning.PASS_THROUGH:
+            case _:
                 kept = {"cast": "clone"}
                 return _each(subject, lambda tensor: self.add(state, "reshape", [tensor.node], where, kept))
 
