@@ -33,6 +33,7 @@ class Settings:
     _patterns: dict[tuple[Path, tuple[str, ...]], Patterns] = field(default_factory=dict)
     _own: dict[Path | None, tuple[Mapping[str, Page], Vocabulary]] = field(default_factory=dict)
     _words: dict[Path, Vocabulary] = field(default_factory=dict)
+    _real: dict[Path, Path] = field(default_factory=dict)
 
     @cached_property
     def base(self) -> Config:
@@ -59,11 +60,13 @@ class Settings:
     def vocabulary(self, file: Path) -> Vocabulary:
         """Return the words that hold in an absolute file."""
         if file not in self._words:
-            folder = file.parent
-            if folder not in self._words:
-                self._words[folder] = self._own_of(self.of_folder(folder.resolve()))[1]
-            self._words[file] = self._words[folder]
+            self._words[file] = self._own_of(self.of_folder(self._resolved(file.parent)))[1]
         return self._words[file]
+
+    def _resolved(self, folder: Path) -> Path:
+        if folder not in self._real:
+            self._real[folder] = folder.resolve()
+        return self._real[folder]
 
     def pages(self) -> dict[str, Page]:
         """Return the rule pages by code: bnlint's, and those of the working folder and of all that was checked."""

@@ -391,6 +391,30 @@ def test_a_helper_has_the_words_of_its_own_place(tmp_path: Path) -> None:
     assert check_source(layer.read_bytes(), str(layer), project) == []
 
 
+def test_a_file_has_its_words_whatever_the_defining_file_has(tmp_path: Path) -> None:
+    layer = written(STOPPED["from import"], INSIDE, tmp_path)
+    project = Project([layer], lambda file: WORDS if file == layer else NO_WORDS)
+    assert places(check_source(layer.read_bytes(), str(layer), project)) == marks(layer)
+
+
+def test_a_method_that_computes_a_statistic(tmp_path: Path) -> None:
+    layer = written("def norm(x):\n        return x / x.spread().detach()  # BN101", INSTALLED, tmp_path)
+    assert places(found(layer, Vocabulary((Word(".spread", Meaning.STATISTIC),)))) == marks(layer)
+
+
+def test_the_parts_of_what_was_stopped_know_the_name(tmp_path: Path) -> None:
+    text = """
+        from acme.ops import freeze
+
+        def norm(x):
+            mean, std = freeze(torch.stack([x.mean(0), x.std(0)])).unbind()
+            return (x - mean) / std
+    """
+    layer = written(text, INSTALLED, tmp_path)
+    words = Vocabulary((Word("acme.ops.freeze", Meaning.STOP, OwnRule("ACME101", "no-freeze", Severity.ERROR)),))
+    assert {f.code for f in found(layer, words)} == {"ACME101"}
+
+
 # -- the screen
 
 
