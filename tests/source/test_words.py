@@ -397,6 +397,11 @@ def test_a_file_has_its_words_whatever_the_defining_file_has(tmp_path: Path) -> 
     assert places(check_source(layer.read_bytes(), str(layer), project)) == marks(layer)
 
 
+def test_a_name_declared_as_it_is_handed_on_is_the_same_where_it_is_defined(tmp_path: Path) -> None:
+    layer = written(STOPPED["from import"], INSIDE, tmp_path)
+    assert places(found(layer, Vocabulary((Word("nets.compat.still", Meaning.STOP),)))) == marks(layer)
+
+
 def test_a_method_that_computes_a_statistic(tmp_path: Path) -> None:
     layer = written("def norm(x):\n        return x / x.spread().detach()  # BN101", INSTALLED, tmp_path)
     assert places(found(layer, Vocabulary((Word(".spread", Meaning.STATISTIC),)))) == marks(layer)
