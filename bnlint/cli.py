@@ -154,11 +154,13 @@ def config(path: Path, **options: Any) -> int:
 @cli.command()
 @click.argument("code", required=False)
 @click.option("--all", "every", is_flag=True, help="Print every page.")
-def rule(code: str | None, every: bool) -> int:
+@click.option("--test", is_flag=True, help="Check the blocks of code on the pages of your own rules.")
+@_config_options
+def rule(code: str | None, every: bool, test: bool, **options: Any) -> int:
     """Print the page of a rule; without CODE, list the rules."""
-    from bnlint.commands import rule
+    from bnlint.rulecommand import rule
 
-    return rule(code, every)
+    return rule(code, every, test, **options)
 
 
 @cli.command()

@@ -12,11 +12,10 @@ import click
 
 from bnlint import __version__
 from bnlint.cache import clean as remove_cache
-from bnlint.config import KEYS, Config, as_toml, require_known
+from bnlint.config import KEYS, as_toml
 from bnlint.errors import InputError, UsageError, needing, told
 from bnlint.finding import Finding
 from bnlint.known import read_baseline, unknown, write_baseline
-from bnlint.pages import load_pages
 from bnlint.paths import exists
 from bnlint.reader import Reader
 from bnlint.report import statistics
@@ -53,7 +52,7 @@ def check(targets: Sequence[str], **options: Any) -> int:
 def _check(sorted_targets: Targets, settings: Settings) -> int:
     options = settings.options
     sources = _sources(sorted_targets, settings)
-    paper = Paper(settings.base.output_format, options["color"], options["output_file"])
+    paper = Paper(settings.base.output_format, options["color"], options["output_file"], pages=settings.pages)
     if options["show_files"]:
         paper.say("\n".join(str(path) for path in sources.files))
         return 0
@@ -100,31 +99,6 @@ def fix(
 
         runtime.fix(path, output or path, options, adopt=adopt_torch_conventions, certificate=certificate)
     return code
-
-
-def rule(code: str | None, every: bool) -> int:
-    """Print one rule page, every page, or the list of rules."""
-    from rich.markdown import Markdown
-
-    pages = load_pages()
-    paper = Paper().console()
-    if code is not None and every:
-        raise UsageError("a rule, or every rule?", hint=f"bnlint rule {code}")
-    if code is None and not every:
-        for page in pages.values():
-            click.echo(f"{page.code}  {page.name:<28} {page.severity:<8} {page.summary}")
-        return 0
-    if code is not None and code.upper() not in pages:
-        require_known(Config(select=(code,)), pages)
-        raise UsageError(f"`{code}` is a family of rules", hint="bnlint rule")
-    for page in pages.values():
-        if every or (code is not None and page.code == code.upper()):
-            head = (
-                f"# {page.code} {page.name}\n\n*{page.severity}* · seen by the {' and the '.join(page.engines)} check"
-            )
-            text = f"{head} · since {page.since}\n\n{page.text}"
-            paper.print(Markdown(text)) if paper.is_terminal else click.echo(text)
-    return 0
 
 
 def config(path: Path, **options: Any) -> int:

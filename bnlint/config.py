@@ -15,6 +15,7 @@ from bnlint.errors import UsageError, line
 from bnlint.finding import Severity
 from bnlint.paths import exists, is_file, is_folder
 from bnlint.report import FORMATS
+from bnlint.vocabulary import Meaning, Word, is_method, is_path
 
 
 class _Unfit(ValueError):
@@ -58,6 +59,22 @@ def _ignores(value: object) -> tuple[tuple[str, tuple[str, ...]], ...]:
     except _Unfit:
         pass
     raise _Unfit("a table of lists of strings", '{ "tests/**" = ["BN1"] }')
+
+
+def _names(value: object) -> tuple[str, ...]:
+    names = _strings(value)
+    wrong = next((name for name in names if not (is_path(name) or is_method(name))), None)
+    if wrong is not None:
+        raise _Unfit(f"a list of dotted paths or methods; `{wrong}` is neither", '["acme.ops.name", ".name"]')
+    return names
+
+
+def _paths(value: object) -> tuple[str, ...]:
+    names = _strings(value)
+    wrong = next((name for name in names if not is_path(name)), None)
+    if wrong is not None:
+        raise _Unfit(f"a list of dotted paths; `{wrong}` is none", '["acme.layers.Norm"]')
+    return names
 
 
 def _key(default: Any, read: Callable[[object], Any], meaning: str) -> Any:
@@ -104,6 +121,27 @@ class Config:
         "Where to keep what was found, relative to the folder of the configuration file. By default it is "
         "`.bnlint_cache` there, or in the working folder.",
     )
+    stops: tuple[str, ...] = _key(
+        (),
+        _names,
+        "Functions and methods of yours that stop a gradient, and otherwise give back what they get. "
+        "[How names are written](vocabulary.md).",
+    )
+    statistics: tuple[str, ...] = _key(
+        (), _names, "Functions and methods of yours that compute a statistic of their first tensor."
+    )
+    pass_through: tuple[str, ...] = _key(
+        (), _names, "Functions and methods of yours that give back their first tensor, and let its gradient through."
+    )
+    norm_classes: tuple[str, ...] = _key(
+        (), _paths, "Classes of yours that are normalization layers, or bases of them."
+    )
+    rule_folders: tuple[str, ...] = _key(
+        (),
+        _strings,
+        "Folders with [rule pages of your own](vocabulary.md#rules-of-your-own), relative to the folder of the "
+        "configuration file.",
+    )
     file: Path | None = field(default=None, compare=False)
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -114,6 +152,17 @@ class Config:
             *(*self.select, *self.extend_select, *self.ignore),
             *(code for _, codes in self.per_file_ignores for code in codes),
         )
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The names that are declared, but for those that rule pages claim."""
+        listed = {
+            Meaning.STOP: self.stops,
+            Meaning.STATISTIC: self.statistics,
+            Meaning.PASS_THROUGH: self.pass_through,
+            Meaning.NORM: self.norm_classes,
+        }
+        return tuple(Word(name, meaning) for meaning, names in listed.items() for name in names)
 
 
 #: what configuration files are called; in a folder that has both, the first counts

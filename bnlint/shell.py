@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ import click
 from bnlint import __version__, atomic
 from bnlint.errors import CaptureWarning, InputError, UsageError, line
 from bnlint.finding import Finding, Severity, SourceLocation
-from bnlint.pages import load_pages
+from bnlint.pages import Page, load_pages
 from bnlint.paths import exists, is_file, is_folder
 from bnlint.reader import Reader
 
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """Where findings are printed: stdout, stderr, or the file `output`; `color` is auto, always or never."""
+    """Where findings are printed: stdout, stderr, or the file `output`; `color` is auto, always or never.
+
+    `pages` reads the pages of the rules, for formats that quote them.
+    """
 
     output_format: str = "full"
     color: str = "auto"
     output: Path | None = None
     stderr: bool = False
+    pages: Callable[[], Mapping[str, Page]] = load_pages
 
     def console(self, file: IO[str] | None = None) -> Console:
         """Return a console on the stream, or on a file."""
@@ -58,7 +62,7 @@ class Paper:
         if self.output_format == "full":
             self._print(findings, reader)
         else:
-            self.say(_document(findings, self.output_format, reader))
+            self.say(_document(findings, self.output_format, reader, self.pages))
 
     def say(self, text: str) -> None:
         """Print a text that needs no console."""
@@ -89,7 +93,9 @@ def _full(findings: Sequence[Finding], reader: Reader, paper: Console) -> None:
         text.render_marks(untold, reader.text, paper)
 
 
-def _document(findings: Sequence[Finding], output_format: str, reader: Reader) -> str:
+def _document(
+    findings: Sequence[Finding], output_format: str, reader: Reader, pages: Callable[[], Mapping[str, Page]]
+) -> str:
     """Turn findings into the text of a format that is not for people."""
     match output_format:
         case "concise":
@@ -119,7 +125,7 @@ def _document(findings: Sequence[Finding], output_format: str, reader: Reader) -
         case "sarif":
             from bnlint.report import sarif
 
-            return sarif.render(findings, load_pages(), reader.at, __version__)
+            return sarif.render(findings, pages(), reader.at, __version__)
     raise UsageError(f"no output format is called `{output_format}`")
 
 

@@ -73,12 +73,12 @@ def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
         if settings.cache is not None and not quiet:
             warn_of_cache(settings.cache)
         with progress(len(sources.files), "checking", quiet) as advance:
-            checked = check_files(sources.files, lambda path: advance(str(path)), settings.cache)
+            checked = check_files(sources.files, lambda path: advance(str(path)), settings.cache, settings.vocabulary)
     else:
         from bnlint.source.check import inspect_source
         from bnlint.source.project import Project
 
-        project = Project(sources.files)
+        project = Project(sources.files, settings.vocabulary)
         each = [(path, inspect_source(sources.text, str(path), project)) for path in sources.files]
         found = tuple(finding for _, of_file in each for finding in of_file.findings)
         checked = CheckedFiles(found, tuple((path, name) for path, of_file in each for name in of_file.lost), ())
@@ -95,10 +95,12 @@ def fix(sources: Sources, settings: Settings, *, write: bool, failed: Callable[[
 
     unsafe = settings.base.unsafe_fixes
     if sources.text is None:
-        return fix_files(sources.files, settings.wanted, write=write, unsafe=unsafe, failed=failed)
+        return fix_files(
+            sources.files, settings.wanted, write=write, unsafe=unsafe, failed=failed, vocabulary=settings.vocabulary
+        )
     from bnlint.source.project import Project
 
-    project = Project(sources.files)
+    project = Project(sources.files, settings.vocabulary)
     return [fix_text(path, sources.text, settings.wanted, project, unsafe=unsafe) for path in sources.files]
 
 
@@ -111,7 +113,7 @@ def suppress(
     """
     from bnlint.source.files import add_ignores
 
-    changed = add_ignores(sources.files, settings.wanted, reason, failed=failed)
+    changed = add_ignores(sources.files, settings.wanted, reason, failed=failed, vocabulary=settings.vocabulary)
     left = [finding for each in changed for finding in each.left]
     count = sum(len(each.findings) for each in changed) - len(left)
     files = sum(each.before != each.after for each in changed)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bnlint import baseline
 from bnlint.errors import InputError
 from bnlint.finding import Finding
+from bnlint.pages import Page
 from bnlint.server.documents import Desk, Document
 from bnlint.settings import Settings
 from bnlint.source.check import inspect_source
@@ -22,6 +23,7 @@ from bnlint.source.patterns import ignored
 from bnlint.source.project import MAX_KEPT, Project, Read
 from bnlint.source.text import SourceText
 from bnlint.stamp import Stamp, stamp
+from bnlint.vocabulary import Vocabulary
 
 #: what stands where the reason of a suppression belongs
 REASON = "TODO: say why"
@@ -45,6 +47,8 @@ class Analysis:
     def __init__(self, roots: Sequence[Path]) -> None:
         self._roots = roots
         self._kept: _Kept = {}
+        #: the pages of all rules that may have reported something in this session
+        self.pages: Mapping[str, Page] = {}
         self.configure()
 
     def configure(self) -> None:
@@ -59,14 +63,17 @@ class Analysis:
         """
         if self._left_out(document.path):
             return Result()
-        project = _Around(desk.documents, self._kept)
+        project = _Around(desk.documents, self._kept, self._settings.vocabulary)
         found = inspect_source(document.content, str(document.path), project).findings
         wanted = [finding for finding in found if self._settings.wanted(finding)]
+        if wanted:
+            self.pages = {**self.pages, **self._settings.pages()}
         return Result(tuple(self._unknown(wanted, desk)), project.looked_at(document.path))
 
     def fixed(self, document: Document, desk: Desk) -> str:
         """Return the text that `bnlint fix` would make of an open file."""
-        settings, project = self._settings, _Around(desk.documents, self._kept)
+        settings = self._settings
+        project = _Around(desk.documents, self._kept, settings.vocabulary)
         unsafe = settings.of_folder(document.path.parent).unsafe_fixes
         file = fix_text(document.path, document.content, settings.wanted, project, unsafe=unsafe)
         return _text(document, file.after)
@@ -116,8 +123,8 @@ def _text(document: Document, content: bytes) -> str:
     return document.text if content == document.content else SourceText.decode(content).text
 
 
-#: files that were parsed for the sake of others, each with what it was then
-_Kept = dict[Path, tuple[Document | Stamp, Read | None]]
+#: files that were parsed for the sake of others, each with what it was then, and the words that held in it
+_Kept = dict[Path, tuple[Document | Stamp, Vocabulary, Read | None]]
 
 
 class _Around(Project):
@@ -126,8 +133,10 @@ class _Around(Project):
     What was parsed for other checks and has not changed since is not parsed again.
     """
 
-    def __init__(self, documents: Mapping[Path, Document], kept: _Kept) -> None:
-        super().__init__()
+    def __init__(
+        self, documents: Mapping[Path, Document], kept: _Kept, vocabulary: Callable[[Path], Vocabulary]
+    ) -> None:
+        super().__init__(vocabulary=vocabulary)
         self._open, self._kept = documents, kept
 
     def spelled(self, file: Path) -> str:
@@ -137,22 +146,23 @@ class _Around(Project):
         if file in self._files:
             return super().read(file)
         document = self._open.get(file)
-        now = document or stamp(file)
-        before, known = self._kept.pop(file, (None, None))
-        unsaved = _unsaved(document) if document is not None and before != now else None
-        if unsaved is not None or (known is not None and before == now):
+        now, words = document or stamp(file), self.words.vocabulary(file)
+        *before, known = self._kept.pop(file, (None, words, None))
+        same = before == [now, words]
+        unsaved = _unsaved(document, words) if document is not None and not same else None
+        if unsaved is not None or (known is not None and same):
             self._files[file] = unsaved or known
-        self._kept[file] = now, super().read(file)
+        self._kept[file] = now, words, super().read(file)
         while len(self._kept) > MAX_KEPT:
             del self._kept[next(iter(self._kept))]
-        return self._kept[file][1]
+        return self._kept[file][-1]
 
 
-def _unsaved(document: Document) -> Read | None:
+def _unsaved(document: Document, words: Vocabulary) -> Read | None:
     try:
         text = SourceText.decode(document.content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Read(text, outline(ast.parse(text.text)))
+            return Read(text, outline(ast.parse(text.text), words))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None

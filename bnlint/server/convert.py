@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from lsprotocol import types
 
-from bnlint.catalog import BY_CODE
 from bnlint.finding import Finding, Severity
-from bnlint.pages import Page, bundled
+from bnlint.pages import Page
 from bnlint.server.documents import Desk, Document
 from bnlint.server.lines import edits
 
@@ -21,15 +20,14 @@ _SEVERITIES = {
 }
 
 
-def diagnostic(finding: Finding, desk: Desk) -> types.Diagnostic:
+def diagnostic(finding: Finding, pages: Mapping[str, Page], desk: Desk) -> types.Diagnostic:
     """Tell a finding that has a location; its marks are what else there is to look at."""
     assert finding.location is not None
-    name = BY_CODE[finding.code].name
     return types.Diagnostic(
         range=desk.location(finding.location).range,
         severity=_SEVERITIES[finding.severity],
         code=finding.code,
-        code_description=types.CodeDescription((bundled() / f"{finding.code}-{name}.md").as_uri()),
+        code_description=types.CodeDescription(pages[finding.code].file.as_uri()),
         source=SOURCE,
         message=finding.message,
         related_information=[
@@ -46,14 +44,14 @@ def action(
     after: str,
     desk: Desk,
     *,
-    about: Finding | None = None,
+    about: types.Diagnostic | None = None,
     best: bool = False,
 ) -> types.CodeAction:
-    """Offer a change of a document, `best` where it is the one to take for the finding that it is about."""
+    """Offer a change of a document, `best` where it is the one to take for what it is about."""
     return types.CodeAction(
         title=title,
         kind=kind,
-        diagnostics=None if about is None else [diagnostic(about, desk)],
+        diagnostics=None if about is None else [about],
         is_preferred=best or None,
         edit=_workspace_edit(document, after, desk.encoding),
     )

@@ -19,7 +19,6 @@ from pygls.uris import to_fs_path
 from bnlint.config import FILES
 from bnlint.errors import BnlintError
 from bnlint.finding import Finding
-from bnlint.pages import load_pages
 from bnlint.server import convert
 from bnlint.server.analysis import Analysis, Result, merged, repaired, suppressed
 from bnlint.server.documents import Desk, Document
@@ -75,6 +74,12 @@ class Server(LanguageServer):
         found = merged(self._results.values(), self.desk)
         return found.get(self.documents[uri].path, []) if uri in self.documents else []
 
+    def at(self, area: types.Range, findings: Iterable[Finding]) -> list[tuple[Finding, types.Diagnostic]]:
+        """Return the findings that touch a place in their file, each with what the editor was told of it."""
+        desk = self.desk
+        told = [(each, convert.diagnostic(each, self.analysis.pages, desk)) for each in findings]
+        return [(each, diagnostic) for each, diagnostic in told if convert.touches(diagnostic.range, area)]
+
     def check(self, uris: Iterable[str], pause: float = 0) -> None:
         """Check files after a pause, unless they change again before it is over."""
         for uri in uris:
@@ -118,7 +123,7 @@ class Server(LanguageServer):
         found = {desk.uri(path): findings for path, findings in merged(self._results.values(), desk).items()}
         for uri in {**self.documents, **found, **self._published}.keys() - self._pending.keys():
             version = self.documents[uri].version if uri in self.documents else None
-            diagnostics = [convert.diagnostic(each, desk) for each in found.get(uri, ())]
+            diagnostics = [convert.diagnostic(each, self.analysis.pages, desk) for each in found.get(uri, ())]
             told = types.PublishDiagnosticsParams(uri, diagnostics, version)
             if told != self._published.get(uri):
                 self._published[uri] = told
@@ -202,15 +207,15 @@ async def code_action(ls: Server, params: types.CodeActionParams) -> list[types.
     actions: list[types.CodeAction] = []
     kind = types.CodeActionKind.QuickFix
     if convert.wanted(kind, only):
-        here = [each for each in found if convert.touches(convert.diagnostic(each, desk).range, params.range)]
-        for finding in here:
+        here = ls.at(params.range, found)
+        for finding, about in here:
             if finding.fix is not None and (after := repaired(document, finding, desk)) is not None:
                 title, best = convert.fix_title(finding), finding.fix.safe
-                actions.append(convert.action(title, kind, document, after, desk, about=finding, best=best))
-        for finding in here:
+                actions.append(convert.action(title, kind, document, after, desk, about=about, best=best))
+        for finding, about in here:
             if (after := suppressed(document, finding)) is not None:
                 title = f"bnlint: suppress {finding.code} with a comment"
-                actions.append(convert.action(title, kind, document, after, desk, about=finding))
+                actions.append(convert.action(title, kind, document, after, desk, about=about))
     if convert.wanted(convert.FIX_ALL, only) and any(each.fix is not None for each in found):
         after = await ls.work(ls.analysis.fixed, document, desk)
         if after != document.text:
@@ -220,11 +225,8 @@ async def code_action(ls: Server, params: types.CodeActionParams) -> list[types.
 
 async def hover(ls: Server, params: types.HoverParams) -> types.Hover | None:
     """Show the pages of the rules that report something at a position."""
-    found, desk = await ls.findings(params.text_document.uri), ls.desk
-    here = types.Range(params.position, params.position)
-    return convert.hover(
-        [each for each in found if convert.touches(convert.diagnostic(each, desk).range, here)], load_pages(), desk
-    )
+    here = ls.at(types.Range(params.position, params.position), await ls.findings(params.text_document.uri))
+    return convert.hover([finding for finding, _ in here], ls.analysis.pages, ls.desk)
 
 
 def shutdown(ls: Server, _: None) -> None:

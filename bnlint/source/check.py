@@ -16,14 +16,16 @@ from bnlint.source import from_ast
 from bnlint.source.checked import Checked
 from bnlint.source.conversion import conversions, may_convert
 from bnlint.source.lower import Lowered, lower, unplaced
-from bnlint.source.outline import Outline, is_needed, outline
+from bnlint.source.outline import Outline, outline
 from bnlint.source.project import Project, absolute
 from bnlint.source.screen import Screened, blanked, may_hold_findings, screen
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply, compatible
+from bnlint.source.toplevel import is_needed
 from bnlint.source.unused import judged, names_rules
 from bnlint.source.verdicts import Reported, reported
 from bnlint.source.view import View
+from bnlint.vocabulary import NO_WORDS
 
 #: how often a file is checked again after fixes that made room for others
 MAX_PASSES = 10
@@ -70,7 +72,8 @@ def _lossy_conversions(text: SourceText, tree: ast.Module, path: str) -> list[Fi
 
 def _inspected(text: SourceText, path: str, tree: ast.Module, project: Project | None) -> Checked:
     """Follow the flow of the functions that the screen lets through."""
-    sketch, file = outline(tree), absolute(Path(path))
+    file = absolute(Path(path))
+    sketch = outline(tree, NO_WORDS if project is None else project.words.vocabulary(file))
     around = () if project is None else (project.imported(file, sketch), project.inherited(file, sketch))
     screened = screen(sketch, *around)
     if not screened.wanted:
@@ -134,7 +137,8 @@ def _unsuppressed(text: SourceText, path: str, project: Project | None, findings
     A comment holds in the file of the stop.
     """
     own = [finding for finding in findings if finding.location is None or finding.location.path == path]
-    kept = sorted(judged(text.text, own, path), key=_position) if names_rules(text.text) else own
+    words = NO_WORDS if project is None else project.words.vocabulary(absolute(Path(path)))
+    kept = sorted(judged(text.text, own, path, words), key=_position) if names_rules(text.text, words) else own
     others = {f.location.path: None for f in findings if f.location is not None and f.location.path != path}
     for other in others:
         read = project.read(absolute(Path(other))) if project is not None else None

@@ -16,6 +16,7 @@ from bnlint.source.checked import Checked
 from bnlint.source.ignores import with_ignores
 from bnlint.source.project import Project
 from bnlint.source.text import SourceText
+from bnlint.vocabulary import Vocabulary, no_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,10 @@ class CheckedFiles:
 
 
 def check_files(
-    paths: Sequence[Path], progress: Callable[[Path], None] | None = None, cache_folder: Path | None = None
+    paths: Sequence[Path],
+    progress: Callable[[Path], None] | None = None,
+    cache_folder: Path | None = None,
+    vocabulary: Callable[[Path], Vocabulary] = no_words,
 ) -> CheckedFiles:
     """Check files one by one, each with what it imports from other files of its project.
 
@@ -73,9 +77,10 @@ def check_files(
         paths: The files.
         progress: Called with each file before it is checked.
         cache_folder: Where to keep what was found for the next run; None keeps nothing.
+        vocabulary: The words that hold in a file.
     """
-    project = Project(paths)
-    cache = Cache(cache_folder, project.spelled) if cache_folder is not None else None
+    project = Project(paths, vocabulary)
+    cache = Cache(cache_folder, project.spelled, vocabulary) if cache_folder is not None else None
     findings: list[Finding] = []
     lost: list[tuple[Path, str]] = []
     unreadable: list[InputError] = []
@@ -136,6 +141,7 @@ def fix_files(
     write: bool,
     unsafe: bool = False,
     failed: Callable[[InputError], None] | None = None,
+    vocabulary: Callable[[Path], Vocabulary] = no_words,
 ) -> list[FixedFile]:
     """Apply the fixes of the wanted findings, `unsafe` ones if asked; each file is written whole or not at all.
 
@@ -147,8 +153,9 @@ def fix_files(
         write: Whether to write the files.
         unsafe: Whether fixes may change forward values.
         failed: Called for each file that cannot be read or written, and is left out; without, that is an error.
+        vocabulary: The words that hold in a file.
     """
-    project = Project(paths)
+    project = Project(paths, vocabulary)
     fixed: list[FixedFile] = []
     told: set[object] = set()
 
@@ -193,13 +200,14 @@ def add_ignores(
     reason: str,
     *,
     failed: Callable[[InputError], None] | None = None,
+    vocabulary: Callable[[Path], Vocabulary] = no_words,
 ) -> list[FixedFile]:
     """Write a comment for each wanted finding, which suppresses it, into the file that the finding is in.
 
     What is left of all files is told with the first. `failed` is called for each file that cannot be read or written,
     and is left out; without, that is an error.
     """
-    findings = [f for f in check_files(paths).findings if wanted(f)]
+    findings = [f for f in check_files(paths, vocabulary=vocabulary).findings if wanted(f)]
     changed: list[FixedFile] = []
     for path in paths:
         with _failing(failed):
@@ -213,7 +221,7 @@ def add_ignores(
             if file.after != file.before:
                 _replace(file)
             written.append(file)
-    left = [f for f in check_files(paths).findings if wanted(f)]
+    left = [f for f in check_files(paths, vocabulary=vocabulary).findings if wanted(f)]
     return [replace(file, left=tuple(left) if not index else ()) for index, file in enumerate(written)]
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, POOLS, REDUCTIONS, RUNNING, SPELLED, STOPS
+from bnlint.source.toplevel import spans
+from bnlint.vocabulary import NO_WORDS, Meaning, Vocabulary
 
 STATISTICS = REDUCTIONS | SPELLED | frozenset(PAIRS) | frozenset(POOLS)
 STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF) | COLLECTIVES
@@ -16,8 +18,6 @@ STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF) | COLLECTIVES
 CONVERSIONS = frozenset({"float", "int", "bool"})
 #: what calling an object of a class runs; a constructor is not followed
 CALLED = ("__call__", "forward")
-#: longer tables at the top level of a module are data
-MAX_TABLE = 50
 _LAYER_BASES = re.compile(r"Norm([123]d|Base)?$")
 #: how a variance or its root looks
 _SPREADS = frozenset({"var", "std", "sqrt", "rsqrt", "pow", *PAIRS})
@@ -112,11 +112,12 @@ class _Found:
     stars: list[str] = field(default_factory=list)
     members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     buffers: set[str] = field(default_factory=set)
+    vocabulary: Vocabulary = NO_WORDS
 
 
-def outline(tree: ast.Module) -> Outline:
-    """Make the outline of a file."""
-    found = _Found()
+def outline(tree: ast.Module, vocabulary: Vocabulary = NO_WORDS) -> Outline:
+    """Make the outline of a file in which these words hold."""
+    found = _Found(vocabulary=vocabulary)
     drafts: list[tuple[Unit, _Names]] = []
     for node in tree.body:
         drafts += _drafts(node, found)
@@ -129,7 +130,7 @@ def outline(tree: ast.Module) -> Outline:
         {name: tuple(dict.fromkeys(paths)) for name, paths in found.imports.items()},
         tuple(found.stars),
         _exports(tree),
-        tuple(_spans(tree)),
+        tuple(spans(tree)),
         {
             node.name: tuple(ast.unparse(base) for base in node.bases if isinstance(base, (ast.Name, ast.Attribute)))
             for node in tree.body
@@ -151,8 +152,11 @@ def _drafts(node: ast.stmt, found: _Found) -> Iterator[tuple[Unit, _Names]]:
             yield replace(draft, top=name), _mentioned(rest, found)
             bases = _mentioned(node.bases, found)
             bodies = [(method, _mentioned([method], found)) for method in methods]
-            layer = any(_LAYER_BASES.search(name) for name in bases.plain | bases.attributes) or any(
-                names.makes_parameters for _, names in bodies
+            named = {found.originals.get(each, each) for each in (name, *bases.plain, *bases.attributes)}
+            layer = (
+                any(_LAYER_BASES.search(name) for name in bases.plain | bases.attributes)
+                or any(names.makes_parameters for _, names in bodies)
+                or not named.isdisjoint(found.vocabulary.lasts(Meaning.NORM))
             )
             for method, mentioned in bodies:
                 if method.name != "__init__":
@@ -243,11 +247,13 @@ def _unit(draft: Unit, names: _Names, found: _Found) -> Unit:
     operations = names.operations | {found.originals[name] for name in names.plain if name in found.originals}
     made = (found.members[name] for name in names.attributes & found.members.keys())
     mentioned = frozenset(names.plain.union(names.attributes, *made))
+    words = found.vocabulary
+    spoken = {found.originals.get(name, name) for name in mentioned} if words.words else ()
     return replace(
         draft,
         names=mentioned,
-        statistic=not STATISTICS.isdisjoint(operations),
-        stop=not STOPPING.isdisjoint(operations),
+        statistic=not (STATISTICS.isdisjoint(operations) and words.lasts(Meaning.STATISTIC).isdisjoint(spoken)),
+        stop=not (STOPPING.isdisjoint(operations) and words.lasts(Meaning.STOP).isdisjoint(spoken)),
         converts=names.converts,
         state=not found.buffers.isdisjoint(mentioned) or any(RUNNING.match(name) for name in mentioned),
         spread=not _SPREADS.isdisjoint(operations),
@@ -270,35 +276,3 @@ def _exports(tree: ast.Module) -> frozenset[str] | None:
             case _:
                 continue
     return None
-
-
-def is_needed(node: ast.stmt, tops: frozenset[str]) -> bool:
-    """Whether a statement at the top level is one of some definitions, or no definition at all and no data."""
-    match node:
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            return name in tops
-        case ast.Assign(value=value) | ast.AnnAssign(value=value):
-            return not _is_data(value)
-        case _:
-            return True
-
-
-def _spans(tree: ast.Module) -> Iterator[tuple[str, int, int]]:
-    ends = {0: -1} | {place: node.end_lineno or node.lineno for place, node in enumerate(tree.body, 1)}
-    for place, node in enumerate(tree.body, 1):
-        match node:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-                yield name, first, ends[place]
-            case ast.Assign(value=value) | ast.AnnAssign(value=value) if _is_data(value):
-                after = tree.body[place].lineno if place < len(tree.body) else ends[place] + 1
-                if ends[place - 1] < node.lineno and ends[place] < after:  # no other statement on the same lines
-                    yield "", node.lineno, ends[place]
-            case _:
-                continue
-
-
-def _is_data(value: ast.expr | None) -> bool:
-    """Whether a value is a container that the flow never looks into."""
-    elements = len(value.keys) if isinstance(value, ast.Dict) else 0
-    return isinstance(value, ast.List | ast.Set | ast.Tuple) or elements > MAX_TABLE

@@ -12,6 +12,9 @@ from urllib.request import url2pathname
 import pytest
 from editor import Editor, talk
 from lsprotocol import types
+from own import BAD as OWN
+from own import CONFIG, NAME, PAGE
+from own import FIXED as OWN_FIXED
 
 from bnlint.cli import main
 
@@ -225,6 +228,34 @@ def test_what_the_baseline_knows_is_not_told_and_installed_packages_are_left_alo
         editor.open("notes.toml", BAD, "toml")
         await editor.found(editor.open("last.py", BAD), "BN101")
         assert not any(told.uri.endswith("notes.toml") for told in editor.told)
+
+    talk(tmp_path, scenario)
+
+
+def test_names_and_rules_of_the_project_hold(tmp_path: Path) -> None:
+    page, configuration = tmp_path / NAME, tmp_path / "bnlint.toml"
+    page.parent.mkdir(parents=True)
+    page.write_text(PAGE, encoding="utf-8")
+    configuration.write_text(CONFIG, encoding="utf-8")
+    (tmp_path / "helper.py").write_text(HELPER, encoding="utf-8")
+    opaque = "from acme.ops import freeze\n\n\ndef center(x):\n    return freeze(x.mean())\n"
+
+    async def scenario(editor: Editor) -> None:
+        await editor.initialize()
+        uri = editor.open("f.py", OWN)
+        (told,) = await editor.found(uri, "ACME101")
+        assert told.severity is types.DiagnosticSeverity.Warning
+        assert told.code_description is not None and told.code_description.href == page.as_uri()
+        assert "chapter 3 of the handbook" in (await editor.hover(uri, 4, 16) or "")
+        fixed = next(each for each in await editor.actions(uri, told.range) if each.kind == "source.fixAll.bnlint")
+        assert editor.after(fixed) == OWN_FIXED
+        user, helper = editor.open("user.py", USER), editor.open("helper.py", opaque)
+        await editor.found(user)
+        await editor.found(helper, "ACME101")
+        configuration.write_text('stops = ["acme.ops.freeze"]\n', encoding="utf-8")
+        editor.disk("bnlint.toml")
+        await editor.found(uri, "BN101")
+        await editor.found(helper, "BN101")
 
     talk(tmp_path, scenario)
 
