@@ -52,6 +52,11 @@ class Page:
     file: Path = field(compare=False)
     stops: tuple[str, ...] = ()
 
+    @property
+    def sentence(self) -> str:
+        """The first sentence of the summary; "e.g." ends none."""
+        return re.split(r"(?<=\.)(?<!\W\w\.)\s", self.summary, maxsplit=1)[0].rstrip(":.") + "."
+
 
 def load_pages(folder: Path | None = None) -> dict[str, Page]:
     """Read every rule page, by code and in the order of codes.

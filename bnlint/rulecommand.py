@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
 from bnlint.config import Config, require_known
 from bnlint.errors import UsageError
-from bnlint.pages import load_pages
+from bnlint.pages import Page, load_pages
 from bnlint.settings import Settings
 from bnlint.shell import Paper
 
@@ -26,9 +27,8 @@ def rule(code: str | None, every: bool, test: bool, **options: Any) -> int:
         return _test_pages(code, settings)
     paper = Paper().console()
     if code is None and not every:
-        width = max(map(len, pages))
-        for page in pages.values():
-            click.echo(f"{page.code:<{width}}  {page.name:<28} {page.severity:<8} {page.summary}")
+        for row in _rows(list(pages.values())):
+            click.echo(row if not paper.is_terminal or len(row) <= paper.width else f"{row[: paper.width - 3]}...")
         return 0
     if code is not None and code.upper() not in pages:
         require_known(Config(select=(code,)), pages)
@@ -41,6 +41,13 @@ def rule(code: str | None, every: bool, test: bool, **options: Any) -> int:
             text = f"{head} · since {page.since}\n\n{page.text}"
             paper.print(Markdown(text)) if paper.is_terminal else click.echo(text)
     return 0
+
+
+def _rows(pages: Sequence[Page]) -> Iterator[str]:
+    """Yield a line for each rule, in columns."""
+    code, name, severity = (max(len(getattr(page, each)) for page in pages) for each in ("code", "name", "severity"))
+    for page in pages:
+        yield f"{page.code:<{code}}  {page.name:<{name}}  {page.severity:<{severity}}  {page.sentence}"
 
 
 def _test_pages(code: str | None, settings: Settings) -> int:

@@ -6,7 +6,6 @@ made from the class that reads the configuration.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -96,11 +95,7 @@ def _index(pages: list[Page]) -> str:
 
 def _row(page: Page) -> str:
     link = f"[{page.code}]({page.code}-{page.name}.md)<br>{page.name}"
-    return f"| {link} | {page.severity} | {_seen(page)} | {fix_of(page)} | {_cell(_first_sentence(page.summary))} |"
-
-
-def _first_sentence(text: str) -> str:
-    return re.split(r"(?<=\.)\s(?=[A-Z])", text, maxsplit=1)[0].rstrip(":.") + "."
+    return f"| {link} | {page.severity} | {_seen(page)} | {fix_of(page)} | {_cell(page.sentence)} |"
 
 
 def _seen(page: Page) -> str:
