@@ -13,7 +13,7 @@ import click
 from bnlint import __version__
 from bnlint.cache import clean as remove_cache
 from bnlint.config import KEYS, as_toml
-from bnlint.errors import InputError, UsageError, needing, told
+from bnlint.errors import InputError, UsageError, needing, one_line, told
 from bnlint.finding import Finding
 from bnlint.known import read_baseline, unknown, write_baseline
 from bnlint.paths import exists
@@ -201,11 +201,11 @@ def _conclude(found: Sequence[Finding], seen: _Seen, sources: Sources, settings:
         click.echo(told(error), err=True)
     if settings.options["verbose"]:
         for file in [str(path) for path in settings.files] or ["none, the defaults"]:
-            click.echo(f"configuration: {file}", err=True)
+            click.echo(f"configuration: {one_line(file)}", err=True)
         for path in sources.files:
-            click.echo(f"checked: {path}", err=True)
+            click.echo(f"checked: {one_line(str(path))}", err=True)
         for path, symbol in seen.lost:
-            click.echo(f"not followed: {symbol} in {path}", err=True)
+            click.echo(f"not followed: {symbol} in {one_line(str(path))}", err=True)
         count = len(seen.lost)
         click.echo(
             f"{count} function{'s' * (count != 1)} not followed to the end: nothing is said about them", err=True

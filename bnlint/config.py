@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bnlint.errors import UsageError, line
+from bnlint.errors import UsageError, one_line
 from bnlint.finding import Severity
 from bnlint.paths import exists, is_file, is_folder
 from bnlint.report import FORMATS
@@ -232,7 +232,7 @@ def require_known(config: Config, codes: Collection[str]) -> None:
             near = difflib.get_close_matches(pattern.upper(), sorted(codes), n=1, cutoff=0.0)
             hint = f"the nearest is `{near[0]}`" if near else None
             where = str(config.file) if config.file is not None else None
-            raise UsageError(f"no rule has the code `{line(pattern)}`", where=where, hint=hint)
+            raise UsageError(f"no rule has the code `{one_line(pattern)}`", where=where, hint=hint)
 
 
 def as_toml(config: Config, key: str) -> str:
@@ -288,7 +288,9 @@ def _config(table: object, file: Path) -> Config:
     for key, value in table.items():
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.0)[0]
-            raise UsageError(f"unknown key `{line(key)}`", where=str(file), hint=f"the nearest known key is `{near}`")
+            raise UsageError(
+                f"unknown key `{one_line(key)}`", where=str(file), hint=f"the nearest known key is `{near}`"
+            )
         try:
             values[KEYS[key]] = readers[KEYS[key]](value)
         except _Unfit as unfit:

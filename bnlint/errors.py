@@ -61,12 +61,12 @@ def needing(extra: str, what: str, *modules: str) -> Iterator[None]:
 def told(error: BnlintError) -> str:
     """Return what a terminal says of an error: one line, and one more with the hint."""
     kind = "usage" if isinstance(error, UsageError) else "error"
-    where = f"{line(error.where)}: " if error.where else ""
-    what = "\n".join(line(each) for each in error.what.split("\n"))
-    hint = f"\n  {'try' if error.hint.startswith('bnlint ') else 'hint'}: {line(error.hint)}" if error.hint else ""
+    where = f"{one_line(error.where)}: " if error.where else ""
+    what = "\n".join(one_line(each) for each in error.what.split("\n"))
+    hint = f"\n  {'try' if error.hint.startswith('bnlint ') else 'hint'}: {one_line(error.hint)}" if error.hint else ""
     return f"{kind}: {where}{what}{hint}"
 
 
-def line(text: str) -> str:
+def one_line(text: str) -> str:
     """Keep a text in its line, whatever the name of a file is made of."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

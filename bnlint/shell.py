@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from bnlint import __version__, atomic
-from bnlint.errors import CaptureWarning, InputError, UsageError, line
+from bnlint.errors import CaptureWarning, InputError, UsageError, one_line
 from bnlint.finding import Finding, Severity, SourceLocation
 from bnlint.pages import Page, load_pages
 from bnlint.paths import exists, is_file, is_folder
@@ -179,7 +179,7 @@ def warn_of_cache(folder: Path) -> None:
     """Say that nothing can be kept in the folder of the cache, or in which it would be made: the next run is slow."""
     place = next(each for each in (folder, *folder.absolute().parents) if exists(each))
     if not is_folder(place) or not os.access(place, os.W_OK | os.X_OK):
-        click.echo(f"warning: no cache can be kept in {line(str(folder))}", err=True)
+        click.echo(f"warning: no cache can be kept in {one_line(str(folder))}", err=True)
 
 
 def relative(finding: Finding) -> Finding:
