@@ -9,9 +9,9 @@ import sys
 
 def main() -> None:
     """Run the command line and exit; Ctrl-C says one word, and the exit code is 130."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
-        signal.signal(signal.SIGINT, _interrupt)
     try:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+            signal.signal(signal.SIGINT, _interrupt)
         from bnlint.cli import main as run
 
         run()
