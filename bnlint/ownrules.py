@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bnlint.errors import BnlintError, UsageError
 from bnlint.pages import Page, parse_page
+from bnlint.paths import is_folder
 from bnlint.vocabulary import Meaning, OwnRule, Vocabulary, Word, is_method, is_path
 
 _CODE = re.compile(r"(?!BN)[A-Z]+[0-9]+")
@@ -22,9 +23,10 @@ def load_own_pages(folders: Sequence[Path]) -> dict[str, Page]:
     """
     pages: dict[str, Page] = {}
     for folder in folders:
-        files = sorted(file for file in folder.glob("*.md") if file.name != "README.md")
+        there = is_folder(folder)
+        files = sorted(file for file in folder.glob("*.md") if file.name != "README.md") if there else []
         if not files:
-            what = "has no rule pages" if folder.is_dir() else "no such folder"
+            what = "has no rule pages" if there else "no such folder"
             raise UsageError(what, where=str(folder), hint="`rule-folders` names folders with pages CODE-name.md")
         for file in files:
             page = _page(file)

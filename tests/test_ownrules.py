@@ -82,9 +82,13 @@ def test_a_page_that_is_none_is_one_line(tmp_path: Path, name: str, old: str, ne
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_folder_must_have_pages(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["gone", "x" * 300, "a\0b"])
+def test_a_folder_must_exist(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="no such folder"):
-        load_own_pages([tmp_path / "gone"])
+        load_own_pages([tmp_path / name])
+
+
+def test_a_folder_must_have_pages(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no rule pages"):
         load_own_pages([write(tmp_path / "empty", "README.md", "")])
 
