@@ -237,8 +237,8 @@ def test_names_and_rules_of_the_project_hold(tmp_path: Path) -> None:
     page.parent.mkdir(parents=True)
     page.write_text(PAGE, encoding="utf-8")
     configuration.write_text(CONFIG, encoding="utf-8")
-    (tmp_path / "helper.py").write_text(HELPER, encoding="utf-8")
     opaque = "from acme.ops import freeze\n\n\ndef center(x):\n    return freeze(x.mean())\n"
+    (tmp_path / "helper.py").write_text(opaque, encoding="utf-8")
 
     async def scenario(editor: Editor) -> None:
         await editor.initialize()
@@ -249,13 +249,14 @@ def test_names_and_rules_of_the_project_hold(tmp_path: Path) -> None:
         assert "chapter 3 of the handbook" in (await editor.hover(uri, 4, 16) or "")
         fixed = next(each for each in await editor.actions(uri, told.range) if each.kind == "source.fixAll.bnlint")
         assert editor.after(fixed) == OWN_FIXED
-        user, helper = editor.open("user.py", USER), editor.open("helper.py", opaque)
-        await editor.found(user)
+        helper = (tmp_path / "helper.py").as_uri()
+        editor.open("user.py", USER)
         await editor.found(helper, "ACME101")
-        configuration.write_text('stops = ["acme.ops.freeze"]\n', encoding="utf-8")
-        editor.disk("bnlint.toml")
-        await editor.found(uri, "BN101")
-        await editor.found(helper, "BN101")
+        for text, codes in (("", ()), ('stops = ["acme.ops.freeze"]\n', ("BN101",))):
+            configuration.write_text(text, encoding="utf-8")
+            editor.disk("bnlint.toml")
+            await editor.found(uri, *codes)
+            await editor.found(helper, *codes)
 
     talk(tmp_path, scenario)
 
