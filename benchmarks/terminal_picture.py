@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.text import Text
 
 WIDTH = 108
+# Each with the number of lines that are shown: below the table, the second one repeats the excerpt of the first.
 COMMANDS = (
-    ["check", "examples/silent_batchnorm"],
-    ["check", "examples.silent_batchnorm.layers:broken_resnet18", "--input", "8x3x32x32"],
+    (["check", "examples/silent_batchnorm", "--select", "BN1"], None),
+    (["check", "examples.silent_batchnorm.layers:broken_resnet18", "--input", "8x3x32x32"], 27),
 )
 
 
@@ -26,12 +27,19 @@ def main() -> None:
     root = Path(__file__).parent.parent
     console = Console(record=True, width=WIDTH, force_terminal=True, file=io.StringIO())
     environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
-    for command in COMMANDS:
+    for command, count in COMMANDS:
         run = subprocess.run(
-            [sys.executable, "-m", "bnlint", *command], cwd=root, env=environment, capture_output=True, check=False
+            [sys.executable, "-m", "bnlint", *command],
+            cwd=root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
+        lines = run.stdout.decode().rstrip().splitlines()
+        shown = lines if count is None else [*lines[:count], "…"]
         console.print(Text("$ bnlint " + " ".join(command), "bold"))
-        console.print(Text.from_ansi(run.stdout.decode()), soft_wrap=True)
+        console.print(Text.from_ansi("\n".join([*shown, ""])), soft_wrap=True)
     svg = console.export_svg(title="bnlint", unique_id="bnlint")
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # no request to a font server
     svg = svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace")

@@ -2,51 +2,150 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from bnlint.errors import InputError
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # Windows: an open file cannot be removed there
+    flock = None  # type: ignore[assignment]
+
+#: no ending of a source file: what a killed run leaves behind is never taken for one
+_PREFIX, _SUFFIX = ".bnlint-", ".tmp"
 
 
 def write(path: Path, fill: Callable[[BinaryIO], object], verify: Callable[[Path], None] | None = None) -> None:
     """Write a file by way of a temporary one in the same folder.
 
     That one is flushed to the disk, verified, and only then takes the target's place. If anything fails, the target
-    and its folder are as before.
+    and its folder are as before. What killed runs have left in the folder is removed.
 
     Args:
-        path: The target; if it exists, its permission bits are kept, and a link stays a link.
+        path: The target; if it exists, its permission bits and its owner are kept, and a link stays a link.
         fill: Writes the content.
         verify: Reads the temporary file back and raises if it is not what it should be.
 
     Raises:
         InputError: The target cannot be written, or is a folder or a device.
     """
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        # To take the place of a device such as /dev/null would take it from the whole machine.
-        raise InputError("cannot be written: not a regular file", where=str(path))
-    temporary = target.with_name(f".bnlint-{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("xb") as file:
+    with _told(path):
+        target = _resolved(path)
+        if os.path.lexists(target) and not target.is_file():
+            # To take the place of a device such as /dev/null would take it from the whole machine.
+            raise InputError("cannot be written: not a regular file", where=str(path))
+        _require_writable(target)
+        _remove_leftovers(target.parent)
+        with _temporary(target) as (temporary, file):
             fill(file)
             file.flush()
             os.fsync(file.fileno())
-        if target.exists():
-            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-        if verify is not None:
-            verify(temporary)
-        temporary.replace(target)
+            if target.exists():
+                _keep_owner_and_mode(target, temporary)
+            if verify is not None:
+                verify(temporary)
+            if flock is None:
+                file.close()
+            temporary.replace(target)
+        _sync_folder(target.parent)
+
+
+def require_place(path: Path) -> None:
+    """Demand that a file can be written, before the work whose result it is for.
+
+    Raises:
+        InputError: It is a folder, or lies in none, or must not be written.
+    """
+    with _told(path):
+        target = _resolved(path)
+        if target.is_dir():
+            raise _refused(errno.EISDIR)
+        if not target.parent.is_dir():
+            raise _refused(errno.ENOENT)
+        target.exists()  # complains about a name that is too long
+        _require_writable(target)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", where=str(path)) from error
+
+
+def _refused(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError:  # a link in a circle, before Python 3.13
+        raise _refused(errno.ELOOP) from None
+
+
+def _require_writable(target: Path) -> None:
+    """Respect a file that is read-only: to put another in its place would only need its folder."""
+    places = [target] if target.exists() else []
+    if not places or target.is_file():
+        places.append(target.parent)
+    if not all(os.access(place, os.W_OK) for place in places if place.exists()):
+        raise _refused(errno.EACCES)
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Open a temporary file beside the target, and remove it in the end if it is still there."""
+    path, file = _opened(target)
+    try:
+        with file:
+            yield path, file
     finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+        with suppress(OSError):
+            path.unlink()
+
+
+def _opened(target: Path) -> tuple[Path, BinaryIO]:
+    while True:
+        path = target.with_name(f"{_PREFIX}{secrets.token_hex(6)}{_SUFFIX}")
+        file = path.open("xb")
+        if flock is None or not _locked(file) or path.exists():
+            return path, file
+        file.close()  # another run took it for a leftover in the moment before it was locked
+
+
+def _locked(file: BinaryIO) -> bool:
+    try:
+        flock(file, LOCK_EX | LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of runs that were killed: nobody holds their lock any more."""
+    if flock is None:
+        return
+    for leftover in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with suppress(OSError), leftover.open("r+b") as file:
+            if _locked(file):
+                leftover.unlink()
+
+
+def _keep_owner_and_mode(target: Path, temporary: Path) -> None:
+    old, new = target.stat(), temporary.stat()
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        with suppress(OSError):  # only root may give a file away
+            os.chown(temporary, old.st_uid, old.st_gid)
+    temporary.chmod(stat.S_IMODE(old.st_mode))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePath
+from typing import Any
 
 from bnlint.errors import InputError
 from bnlint.finding import Finding
 from bnlint.fingerprint import Identity, TextAt, identity
+from bnlint.paths import exists
 
 VERSION = 1
 
@@ -45,7 +47,7 @@ class Baseline:
         """
         left = self.known - Counter(_placed(identity(finding, text_at), self.folder) for finding in findings)
         files = {entry: self.folder / entry.path for entry in left if not entry.module}
-        return sorted(entry for entry, file in files.items() if looked_at(file) or not file.exists())
+        return sorted(entry for entry, file in files.items() if looked_at(file) or not exists(file))
 
 
 def of(findings: Iterable[Finding], text_at: TextAt, folder: Path) -> Baseline:
@@ -60,28 +62,45 @@ def render(baseline: Baseline) -> str:
     return f'{{\n  "version": {VERSION},\n  "findings": [{listed}\n  ]\n}}\n'
 
 
-def parse(text: str, file: Path) -> Baseline:
+def read(file: Path) -> Baseline:
     """Read a baseline.
 
     Raises:
-        InputError: It is none, or one of another version.
+        InputError: It cannot be read, is none, or one of another version.
     """
-    names = {each.name for each in fields(Identity)}
     try:
-        document = json.loads(text)
-        version, entries = document["version"], document["findings"]
-        known: Counter[Identity] = Counter()
-        for entry in entries:
-            count = entry.pop("count")
-            if entry.keys() != names or not all(isinstance(value, str) for value in entry.values()) or count < 1:
-                raise ValueError
-            known[Identity(**entry)] += count
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        hint = "write it anew with --write-baseline"
-        raise InputError("not a baseline of bnlint", where=str(file), hint=hint) from error
+        return _parse(file.read_bytes(), file)
+    except FileNotFoundError as error:
+        raise InputError("no such file", where=str(file), hint="write it with --write-baseline") from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", where=str(file)) from error
+
+
+def _parse(content: bytes, file: Path) -> Baseline:
+    anew = "remove it, and write it anew with --write-baseline"
+    try:
+        document = json.loads(content)
+        version = document["version"]
+        known = _known(document["findings"]) if version == VERSION else Counter()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError("not a baseline of bnlint", where=str(file), hint=anew) from error
     if version != VERSION:
-        raise InputError(f"a baseline of version {version}; this bnlint reads {VERSION}", where=str(file))
+        what = f"a baseline of version {json.dumps(version)}; this bnlint reads {VERSION}"
+        newer = isinstance(version, int) and version > VERSION
+        raise InputError(what, where=str(file), hint=f"update bnlint, or {anew}" if newer else anew)
     return Baseline(file.resolve().parent, known)
+
+
+def _known(entries: list[dict[str, Any]]) -> Counter[Identity]:
+    names = {each.name for each in fields(Identity)}
+    known: Counter[Identity] = Counter()
+    for entry in entries:
+        count = entry.pop("count")
+        texts = all(isinstance(value, str) and "\0" not in value for value in entry.values())
+        if entry.keys() != names or not texts or not isinstance(count, int) or count < 1:
+            raise ValueError
+        known[Identity(**entry)] += count
+    return known
 
 
 def _placed(what: Identity, folder: Path) -> Identity:

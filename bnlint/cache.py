@@ -20,6 +20,7 @@ from typing import Any
 
 from bnlint.finding import Edit, Finding, Fix, Mark, Severity, SourceLocation
 from bnlint.source.checked import Checked
+from bnlint.vocabulary import Vocabulary, no_words
 
 FOLDER = ".bnlint_cache"
 _MARKER = ".gitignore"
@@ -32,11 +33,15 @@ class Cache:
     Args:
         folder: Where it lies; it is made when there is something to keep.
         spelled: What findings call a file.
+        vocabulary: The words that hold in a file.
     """
 
-    def __init__(self, folder: Path, spelled: Callable[[Path], str]) -> None:
+    def __init__(
+        self, folder: Path, spelled: Callable[[Path], str], vocabulary: Callable[[Path], Vocabulary] = no_words
+    ) -> None:
         self._folder = folder
         self._spelled = spelled
+        self._vocabulary = vocabulary
         self._started = time.time_ns()
         self._version = _version()
         self._seen: dict[str, tuple[str, str]] = {}
@@ -78,7 +83,8 @@ class Cache:
 
     def _key(self, path: Path, source: bytes) -> str:
         # Findings call their file as it was named.
-        named = "\0".join((self._version, str(path))).encode(errors="surrogateescape")
+        words = repr(self._vocabulary(path.absolute()))
+        named = "\0".join((self._version, words, str(path))).encode(errors="surrogateescape")
         return _digest(named + b"\0" + source)
 
     def _now(self, file: str) -> tuple[str, str]:
@@ -86,7 +92,8 @@ class Cache:
         if file not in self._seen:
             path = Path(file)
             try:
-                state = _FOLDER if path.is_dir() else _digest(path.read_bytes())
+                words = repr(self._vocabulary(path)).encode()
+                state = _FOLDER if path.is_dir() else _digest(words + b"\0" + path.read_bytes())
             except OSError:
                 state = _ABSENT
             self._seen[file] = state, self._spelled(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import click
 
 from bnlint import __version__
-from bnlint.errors import BnlintError, UsageError
+from bnlint.errors import BnlintError, InputError, UsageError, told
 from bnlint.finding import Severity
 from bnlint.report import FORMATS
 
@@ -38,6 +39,13 @@ _cache_option = click.option(
     envvar="BNLINT_CACHE_DIR",
     show_envvar=True,
     help="Where the cache is (default: .bnlint_cache).",
+)
+_format_option = click.option(
+    "--output-format",
+    type=click.Choice(FORMATS),
+    envvar="BNLINT_OUTPUT_FORMAT",
+    show_envvar=True,
+    help="How findings are printed (default: full).",
 )
 _source_options = _options(
     click.option("--select", multiple=True, metavar="CODES", help="Only these rules: codes, prefixes (BN1) or ALL."),
@@ -86,19 +94,14 @@ def cli() -> None:
 @click.argument("targets", nargs=-1)
 @_source_options
 @_model_options
-@click.option(
-    "--output-format",
-    type=click.Choice(FORMATS),
-    envvar="BNLINT_OUTPUT_FORMAT",
-    show_envvar=True,
-    help="How findings are printed (default: full).",
-)
+@_format_option
 @click.option("-o", "--output-file", type=Path, metavar="FILE", help="Print findings into this file.")
 @click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of printing them.")
 @click.option("--show-files", is_flag=True, help="Print the source files that would be checked, and check none.")
 @click.option("--fix", is_flag=True, help="Fix source before the report, as `bnlint fix` does.")
 @click.option("--add-ignores", metavar="REASON", help="Write a comment that suppresses it behind each finding.")
 @click.option("--write-baseline", is_flag=True, help="Make all findings known: write them to --baseline.")
+@click.option("--watch", is_flag=True, help="Check again whenever a file changes, until Ctrl-C.")
 @click.option("--no-cache", is_flag=True, help="Check every file, and keep nothing.")
 @_cache_option
 @click.option("--exit-zero", is_flag=True, help="Exit 0 although there are findings.")
@@ -139,6 +142,8 @@ def fix(**options: Any) -> int:
 @cli.command()
 @click.argument("path", type=Path, default=".")
 @_config_options
+@_format_option
+@_cache_option
 def config(path: Path, **options: Any) -> int:
     """Print the settings that hold for PATH (default: the current folder), and where they come from."""
     from bnlint.commands import config
@@ -149,11 +154,13 @@ def config(path: Path, **options: Any) -> int:
 @cli.command()
 @click.argument("code", required=False)
 @click.option("--all", "every", is_flag=True, help="Print every page.")
-def rule(code: str | None, every: bool) -> int:
+@click.option("--test", is_flag=True, help="Check the blocks of code on the pages of your own rules.")
+@_config_options
+def rule(code: str | None, every: bool, test: bool, **options: Any) -> int:
     """Print the page of a rule; without CODE, list the rules."""
-    from bnlint.commands import rule
+    from bnlint.rulecommand import rule
 
-    return rule(code, every)
+    return rule(code, every, test, **options)
 
 
 @cli.command()
@@ -164,6 +171,15 @@ def clean(**options: Any) -> int:
     from bnlint.commands import clean
 
     return clean(**options)
+
+
+@cli.command()
+@click.option("--stdio", is_flag=True, help="What it does anyway; some editors ask for it.")
+def server(stdio: bool) -> int:
+    """Speak the language server protocol with an editor, on stdin and stdout."""
+    from bnlint.commands import server
+
+    return server()
 
 
 @cli.command()
@@ -178,31 +194,53 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         code = cli.main(arguments or ["--help"], prog_name="bnlint", standalone_mode=False)
+        if not sys.stdout.closed:  # by the server, when its session is over
+            sys.stdout.flush()
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
-        _complain(BnlintError(error.format_message(), hint="see bnlint --help"))
-        code = 2
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "bnlint"
+        code = _fail(UsageError(error.format_message(), hint=f"{command} --help"))
     except BnlintError as error:
-        _complain(error)
-        code = 2
+        code = _fail(error)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        code = 130
+        code = _stop()
     except BrokenPipeError:
-        sys.stderr.close()
+        _forget_stdout()
         code = 2
     except Exception as error:
         if os.environ.get("BNLINT_TRACEBACK"):
             raise
-        what = f"bnlint failed on its own: {type(error).__name__}: {error}"
-        _complain(BnlintError(what, hint="set BNLINT_TRACEBACK=1 for the traceback, and report it"))
-        code = 2
+        code = _stop() if _is_interrupt(error) else _fail(_unexpected(error))
     sys.exit(code or 0)
 
 
-def _complain(error: BnlintError) -> None:
-    kind = "usage" if isinstance(error, UsageError) else "error"
-    click.echo(f"{kind}: {error}", err=True)
-    if error.hint:
-        click.echo(f"  try: {error.hint}" if error.hint.startswith("bnlint ") else f"  hint: {error.hint}", err=True)
+def _stop() -> int:
+    click.echo("interrupted", err=True)
+    return 130
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error is what became of a Ctrl-C: one that comes while a class is made is a RuntimeError, say."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _fail(error: BnlintError) -> int:
+    click.echo(told(error), err=True)
+    return 2
+
+
+def _unexpected(error: Exception) -> BnlintError:
+    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO):
+        _forget_stdout()
+        return InputError(f"cannot be written: {error.strerror}", where="stdout")
+    what = f"bnlint failed on its own: {type(error).__name__}: {error}"
+    return BnlintError(what, hint="set BNLINT_TRACEBACK=1 for the traceback, and report it")
+
+
+def _forget_stdout() -> None:
+    """Keep Python from writing once more, when it ends, what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

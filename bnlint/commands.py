@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bnlint import __version__
 from bnlint.cache import clean as remove_cache
-from bnlint.config import KEYS, Config, as_toml, require_known
-from bnlint.errors import InputError, UsageError
+from bnlint.config import KEYS, as_toml
+from bnlint.errors import InputError, UsageError, needing, one_line, told
 from bnlint.finding import Finding
-from bnlint.known import unknown, write_baseline
-from bnlint.pages import load_pages
+from bnlint.known import read_baseline, unknown, write_baseline
+from bnlint.paths import exists
 from bnlint.reader import Reader
 from bnlint.report import statistics
+from bnlint.sensible import require_checkable, require_fixable, require_other_output
 from bnlint.settings import Settings
 from bnlint.shell import Paper, mild, relative, summarize
 from bnlint.sources import Sources
@@ -26,22 +28,40 @@ from bnlint.targets import Targets, sort_targets
 if TYPE_CHECKING:
     from bnlint.source.files import FixedFile
 
+#: the keys that a variable can set, and its name
+ENVIRONMENT = {"output-format": "BNLINT_OUTPUT_FORMAT", "cache-dir": "BNLINT_CACHE_DIR"}
 NO_LAYERS = "no normalization layers but torch's own"
 
 
 def check(targets: Sequence[str], **options: Any) -> int:
-    """Check targets of any kind and print the findings; return the exit code."""
+    """Check targets of any kind and print the findings, again after each change if asked; return the exit code."""
     settings, sorted_targets = Settings(options), _sorted(targets, options)
-    _require_sensible(sorted_targets, settings)
+    require_checkable(sorted_targets, settings)
+    if not options["watch"]:
+        return _check(sorted_targets, settings)
+    from bnlint.watch import require_watchable, watch
+
+    require_watchable(sorted_targets, options)
+
+    def files() -> Sequence[Path]:
+        return _sources(sorted_targets, Settings(options)).files
+
+    return watch(sorted_targets.sources, files, lambda: _check(sorted_targets, Settings(options)), options["quiet"])
+
+
+def _check(sorted_targets: Targets, settings: Settings) -> int:
+    options = settings.options
     sources = _sources(sorted_targets, settings)
-    paper = Paper(settings.base.output_format, options["color"], options["output_file"])
+    paper = Paper(settings.base.output_format, options["color"], options["output_file"], pages=settings.pages)
     if options["show_files"]:
         paper.say("\n".join(str(path) for path in sources.files))
         return 0
+    require_other_output(options["output_file"], sources.files)
+    known = read_baseline(settings)
     seen = _find(sorted_targets, sources, settings)
     if options["write_baseline"]:
         return write_baseline(seen.findings, sources.reader, settings)
-    found = unknown(seen.findings, sources.reader, sources, settings)
+    found = unknown(seen.findings, known, sources.reader, sources, settings)
     if options["statistics"]:
         paper.say(statistics.render(found, paper.output_format))
     else:
@@ -64,7 +84,7 @@ def fix(
 ) -> int:
     """Fix source files and repair checkpoints; return the exit code."""
     settings, sorted_targets = Settings(options), _sorted(targets, options)
-    _require_fixable(sorted_targets, diff)
+    require_fixable(sorted_targets, diff=diff, output=output, certificate=certificate, options=options)
     code = 0
     if sorted_targets.sources or sorted_targets.stdin:
         code = _fix_sources(_sources(sorted_targets, settings), settings, diff=diff)
@@ -81,39 +101,19 @@ def fix(
     return code
 
 
-def rule(code: str | None, every: bool) -> int:
-    """Print one rule page, every page, or the list of rules."""
-    from rich.markdown import Markdown
-
-    pages = load_pages()
-    paper = Paper().console()
-    if code is None and not every:
-        for page in pages.values():
-            click.echo(f"{page.code}  {page.name:<28} {page.severity:<8} {page.summary}")
-        return 0
-    if code is not None and code.upper() not in pages:
-        require_known(Config(select=(code,)), pages)
-        raise UsageError(f"`{code}` is a family of rules", hint="bnlint rule lists them")
-    for page in pages.values():
-        if every or (code is not None and page.code == code.upper()):
-            head = (
-                f"# {page.code} {page.name}\n\n*{page.severity}* · seen by the {' and the '.join(page.engines)} check"
-            )
-            text = f"{head} · since {page.since}\n\n{page.text}"
-            paper.print(Markdown(text)) if paper.is_terminal else click.echo(text)
-    return 0
-
-
 def config(path: Path, **options: Any) -> int:
     """Print the settings in force for a file or folder, each with the place that it comes from."""
-    if not path.exists():
+    if not exists(path):
         raise InputError("no such file or folder", where=str(path))
     settings = Settings(options)
     full = path.resolve()
     found = settings.of_folder(full if full.is_dir() else full.parent)
+    by = {key: f"  # --{key} or {name}" for key, name in ENVIRONMENT.items() if options[KEYS[key]]}
+    if options["cache_dir"]:
+        found = replace(found, cache_dir=str(options["cache_dir"]))
     click.echo(f"# {found.file or 'no configuration file: the defaults'}")
     for key in KEYS:
-        click.echo(as_toml(found, key) + ("" if key in found.given else "  # default"))
+        click.echo(as_toml(found, key) + by.get(key, "" if key in found.given else "  # default"))
     return 0
 
 
@@ -130,6 +130,13 @@ def clean(**options: Any) -> int:
     return 0
 
 
+def server() -> int:
+    """Serve an editor until it says that this is the end; return the exit code."""
+    with needing("server", "the language server needs", "pygls", "lsprotocol"):
+        from bnlint.server.protocol import serve
+    return serve(__version__)
+
+
 def _sorted(targets: Sequence[str], options: Mapping[str, Any]) -> Targets:
     found = sort_targets(targets)
     if options["stdin_filename"] and not found.stdin:
@@ -143,32 +150,6 @@ def _sources(targets: Targets, settings: Settings) -> Sources:
     from bnlint.sources import find
 
     return find(targets, settings)
-
-
-def _require_sensible(targets: Targets, settings: Settings) -> None:
-    """Refuse combinations of options that no run can satisfy."""
-    options, base = settings.options, settings.base
-    reason = options["add_ignores"]
-    if options["statistics"] and base.output_format not in statistics.FORMATS:
-        raise UsageError(
-            f"--statistics has no {base.output_format} format", hint=f"there are {', '.join(statistics.FORMATS)}"
-        )
-    if options["write_baseline"] and settings.baseline is None:
-        raise UsageError(
-            "say where the baseline is", hint="bnlint check --baseline bnlint-baseline.json --write-baseline"
-        )
-    if reason is not None and (not reason.strip() or len(reason.splitlines()) > 1):
-        raise UsageError(
-            "--add-ignores wants a reason, in one line", hint='bnlint check --add-ignores "frozen on purpose"'
-        )
-    if not (options["fix"] or reason is not None):
-        return
-    if options["fix"] and reason is not None:
-        raise UsageError("--fix and --add-ignores change the same lines", hint="run bnlint fix first")
-    if targets.models:
-        raise UsageError("--fix and --add-ignores change source", hint="repair a checkpoint with bnlint fix model.pt")
-    if targets.stdin:
-        raise UsageError("what comes on stdin has no file to change", hint="bnlint fix - prints the result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +182,15 @@ def _in_source(sources: Sources, settings: Settings) -> _Seen:
     from bnlint import sources as static
 
     options, told = settings.options, [sources.told]
+    failures = list(sources.unreadable)
     if options["fix"]:
-        fixed = static.fix(sources, settings, write=True)
-        return _Seen([finding for file in fixed for finding in file.left], [*told, _fixed(fixed, "fixed")])
+        fixed = static.fix(sources, settings, write=True, failed=failures.append)
+        told = [*told, _fixed(fixed, "fixed")]
+        return _Seen([finding for file in fixed for finding in file.left], told, unreadable=failures)
     if options["add_ignores"] is not None:
-        return _Seen(static.suppress(sources, settings, options["add_ignores"], options["quiet"]), told)
+        reason, quiet = options["add_ignores"], options["quiet"]
+        left = static.suppress(sources, settings, reason, quiet, failures.append)
+        return _Seen(left, told, unreadable=failures)
     checked = static.check(sources, settings, options["quiet"])
     return _Seen(list(checked.findings), told, checked.lost, checked.unreadable)
 
@@ -213,14 +198,14 @@ def _in_source(sources: Sources, settings: Settings) -> _Seen:
 def _conclude(found: Sequence[Finding], seen: _Seen, sources: Sources, settings: Settings) -> None:
     """Say on stderr what was looked at and what to do next; with --verbose, also with which settings."""
     for error in seen.unreadable:
-        click.echo(f"error: {error}", err=True)
+        click.echo(told(error), err=True)
     if settings.options["verbose"]:
         for file in [str(path) for path in settings.files] or ["none, the defaults"]:
-            click.echo(f"configuration: {file}", err=True)
+            click.echo(f"configuration: {one_line(file)}", err=True)
         for path in sources.files:
-            click.echo(f"checked: {path}", err=True)
+            click.echo(f"checked: {one_line(str(path))}", err=True)
         for path, symbol in seen.lost:
-            click.echo(f"not followed: {symbol} in {path}", err=True)
+            click.echo(f"not followed: {symbol} in {one_line(str(path))}", err=True)
         count = len(seen.lost)
         click.echo(
             f"{count} function{'s' * (count != 1)} not followed to the end: nothing is said about them", err=True
@@ -233,38 +218,30 @@ def _exit_code(found: Sequence[Finding], settings: Settings) -> int:
     return int(any(finding.severity.rank >= settings.base.fail_on.rank for finding in found))
 
 
-def _require_fixable(targets: Targets, diff: bool) -> None:
-    if targets.factories:
-        raise UsageError(
-            "a factory is code, and has no file to write a model to",
-            where=targets.factories[0],
-            hint="fix its source, or call bnlint.repair(model, *inputs) on the model",
-        )
-    if diff and targets.checkpoints:
-        raise UsageError("--diff shows changes of source", hint=f"bnlint check {targets.checkpoints[0]}")
-    if len(targets.checkpoints) > 1:
-        raise UsageError("repair one checkpoint at a time")
-
-
 def _fix_sources(sources: Sources, settings: Settings, *, diff: bool) -> int:
     from bnlint import sources as static
 
-    options = settings.options
-    fixed = static.fix(sources, settings, write=not diff)
+    options, failures = settings.options, list(sources.unreadable)
+    known = read_baseline(settings)
+    fixed = static.fix(sources, settings, write=not diff, failed=failures.append)
     if sources.text is not None and not diff:
         # Left out is not lost: a filter gives back what it does not change.
         sys.stdout.buffer.write(fixed[0].after if fixed else sources.text)
     reader = sources.reader if sources.text is None else Reader({str(file.path): file.after for file in fixed})
-    left = unknown([relative(f) for file in fixed for f in file.left], reader, sources, settings)
+    left = unknown([relative(f) for file in fixed for f in file.left], known, reader, sources, settings)
     if diff:
         click.echo("".join(file.diff for file in fixed), nl=False)
     elif left:
         Paper(color=options["color"], stderr=sources.text is not None).report(left, reader)
+    for error in failures:
+        click.echo(told(error), err=True)
     if not options["quiet"]:
         unsafe = sum(f.fix is not None and not f.fix.safe for f in left)
         automatic = "left without an automatic fix" if not unsafe else f"left, {unsafe} fixable with `--unsafe-fixes`"
         said = [_fixed(fixed, "would fix" if diff else "fixed"), *([f"{len(left)} {automatic}"] if left else [])]
         click.echo("; ".join([*said, *mild(left, settings.base.fail_on)]), err=True)
+    if failures:
+        return 2
     return 1 if _exit_code(left, settings) or (diff and any(file.diff for file in fixed)) else 0
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bnlint.errors import UsageError
+from bnlint.errors import UsageError, one_line
 from bnlint.finding import Severity
+from bnlint.paths import exists, is_file, is_folder
 from bnlint.report import FORMATS
+from bnlint.vocabulary import Meaning, Word, is_method, is_path
 
 
 class _Unfit(ValueError):
@@ -26,7 +29,7 @@ def _strings(value: object) -> tuple[str, ...]:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise _Unfit("a string", '"..."')
     return value
 
@@ -56,6 +59,22 @@ def _ignores(value: object) -> tuple[tuple[str, tuple[str, ...]], ...]:
     except _Unfit:
         pass
     raise _Unfit("a table of lists of strings", '{ "tests/**" = ["BN1"] }')
+
+
+def _names(value: object) -> tuple[str, ...]:
+    names = _strings(value)
+    wrong = next((name for name in names if not (is_path(name) or is_method(name))), None)
+    if wrong is not None:
+        raise _Unfit(f"a list of dotted paths or methods; `{wrong}` is neither", '["acme.ops.name", ".name"]')
+    return names
+
+
+def _paths(value: object) -> tuple[str, ...]:
+    names = _strings(value)
+    wrong = next((name for name in names if not is_path(name)), None)
+    if wrong is not None:
+        raise _Unfit(f"a list of dotted paths; `{wrong}` is none", '["acme.layers.Norm"]')
+    return names
 
 
 def _key(default: Any, read: Callable[[object], Any], meaning: str) -> Any:
@@ -102,6 +121,27 @@ class Config:
         "Where to keep what was found, relative to the folder of the configuration file. By default it is "
         "`.bnlint_cache` there, or in the working folder.",
     )
+    stops: tuple[str, ...] = _key(
+        (),
+        _names,
+        "Functions and methods of yours that stop a gradient, and otherwise give back what they get. "
+        "[How names are written](vocabulary.md).",
+    )
+    statistics: tuple[str, ...] = _key(
+        (), _names, "Functions and methods of yours that compute a statistic of their first tensor."
+    )
+    pass_through: tuple[str, ...] = _key(
+        (), _names, "Functions and methods of yours that give back their first tensor, and let its gradient through."
+    )
+    norm_classes: tuple[str, ...] = _key(
+        (), _paths, "Classes of yours that are normalization layers, or bases of them."
+    )
+    rule_folders: tuple[str, ...] = _key(
+        (),
+        _strings,
+        "Folders with [rule pages of your own](vocabulary.md#rules-of-your-own), relative to the folder of the "
+        "configuration file.",
+    )
     file: Path | None = field(default=None, compare=False)
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -113,6 +153,20 @@ class Config:
             *(code for _, codes in self.per_file_ignores for code in codes),
         )
 
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The names that are declared, but for those that rule pages claim."""
+        listed = {
+            Meaning.STOP: self.stops,
+            Meaning.STATISTIC: self.statistics,
+            Meaning.PASS_THROUGH: self.pass_through,
+            Meaning.NORM: self.norm_classes,
+        }
+        return tuple(Word(name, meaning) for meaning, names in listed.items() for name in names)
+
+
+#: what configuration files are called; in a folder that has both, the first counts
+FILES = ("bnlint.toml", "pyproject.toml")
 
 #: the keys of a configuration file, in the order of the reference
 KEYS: dict[str, str] = {each.name.replace("_", "-"): each.name for each in fields(Config) if each.metadata}
@@ -150,6 +204,8 @@ def load_folder(folder: Path) -> Config | None:
         UsageError: If it is malformed or has a key that does not exist.
     """
     for file in _candidates(folder):
+        if exists(file) and not (is_file(file) or is_folder(file)):
+            raise UsageError("not a regular file", where=str(file))  # to open a pipe would wait for its writer
         if (table := _table(file)) is not None:
             return _config(table, file)
     return None
@@ -173,9 +229,10 @@ def require_known(config: Config, codes: Collection[str]) -> None:
     """
     for pattern in config.rules:
         if not pattern or not any(_matches((pattern,), code) for code in codes):
-            near = difflib.get_close_matches(pattern, sorted(codes), n=1, cutoff=0.0)
+            near = difflib.get_close_matches(pattern.upper(), sorted(codes), n=1, cutoff=0.0)
             hint = f"the nearest is `{near[0]}`" if near else None
-            raise UsageError(f"no rule has the code `{pattern}`", hint=hint)
+            where = str(config.file) if config.file is not None else None
+            raise UsageError(f"no rule has the code `{one_line(pattern)}`", where=where, hint=hint)
 
 
 def as_toml(config: Config, key: str) -> str:
@@ -200,17 +257,21 @@ def _matches(patterns: tuple[str, ...], code: str) -> bool:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    return (file for name in ("bnlint.toml", "pyproject.toml") if (file := folder / name).is_file())
+    return (file for name in FILES if os.path.lexists(file := folder / name))
 
 
 def _table(file: Path) -> object:
     """The table that is ours, None where a pyproject.toml has none."""
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Windows editors put a BOM in front
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(file)) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"not valid TOML, which is UTF-8: {error}", where=str(file)) from error
     except ValueError as error:
         raise UsageError(f"not valid TOML: {error}", where=str(file)) from error
+    except RecursionError as error:
+        raise UsageError("not valid TOML: nested too deeply", where=str(file)) from error
     if file.name != "pyproject.toml":
         return document
     tool = document.get("tool")
@@ -227,7 +288,9 @@ def _config(table: object, file: Path) -> Config:
     for key, value in table.items():
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.0)[0]
-            raise UsageError(f"unknown key `{key}`", where=str(file), hint=f"the nearest known key is `{near}`")
+            raise UsageError(
+                f"unknown key `{one_line(key)}`", where=str(file), hint=f"the nearest known key is `{near}`"
+            )
         try:
             values[KEYS[key]] = readers[KEYS[key]](value)
         except _Unfit as unfit:

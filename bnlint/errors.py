@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BnlintError(Exception):
     """bnlint could not do the job; a finding is never an exception.
@@ -37,3 +40,33 @@ class RepairError(BnlintError):
 
 class CaptureWarning(UserWarning):
     """A model was run, but what was recorded does not replay exactly; only part of it could be checked."""
+
+
+@contextmanager
+def needing(extra: str, what: str, *modules: str) -> Iterator[None]:
+    """Name the extra to install where a module is missing; `what` says what needs the first of them.
+
+    Raises:
+        BnlintError: One of the modules is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in modules:
+            raise
+        told = f"{what} {modules[0]}, which is not installed"
+        raise BnlintError(told, hint=f'pip install "bnlint[{extra}]"') from error
+
+
+def told(error: BnlintError) -> str:
+    """Return what a terminal says of an error: one line, and one more with the hint."""
+    kind = "usage" if isinstance(error, UsageError) else "error"
+    where = f"{one_line(error.where)}: " if error.where else ""
+    what = "\n".join(one_line(each) for each in error.what.split("\n"))
+    hint = f"\n  {'try' if error.hint.startswith('bnlint ') else 'hint'}: {one_line(error.hint)}" if error.hint else ""
+    return f"{kind}: {where}{what}{hint}"
+
+
+def one_line(text: str) -> str:
+    """Keep a text in its line, whatever the name of a file is made of."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

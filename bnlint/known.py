@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import click
 
+from bnlint import atomic
 from bnlint import baseline as baselines
+from bnlint.baseline import Baseline
 from bnlint.config import selected
-from bnlint.errors import InputError, UsageError
+from bnlint.errors import UsageError
 from bnlint.finding import Finding
 from bnlint.reader import Reader
 from bnlint.settings import Settings
@@ -16,23 +18,34 @@ from bnlint.shell import write
 from bnlint.sources import Sources
 
 
-def unknown(found: list[Finding], reader: Reader, sources: Sources, settings: Settings) -> list[Finding]:
-    """Return the findings that are not in the baseline, and say which of its entries match nothing any more."""
+def read_baseline(settings: Settings) -> Baseline | None:
+    """Read the baseline of the run, None where it has none or writes it: before the work, and before a fix.
+
+    Raises:
+        InputError: It cannot be read, or what is to be replaced by a baseline is something else.
+    """
     file = settings.baseline
-    if file is None:
+    if file is None or not settings.options.get("write_baseline"):
+        return baselines.read(file) if file is not None else None
+    atomic.require_place(file)
+    if file.is_file() and file.stat().st_size:
+        baselines.read(file)  # what the baseline replaces must be one
+    return None
+
+
+def unknown(
+    found: list[Finding], known: Baseline | None, reader: Reader, sources: Sources, settings: Settings
+) -> list[Finding]:
+    """Return the findings that are not in the baseline, and say which of its entries match nothing any more."""
+    if known is None:
         return found
-    try:
-        known = baselines.parse(file.read_text(encoding="utf-8"), file)
-    except (OSError, UnicodeDecodeError) as error:
-        what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise InputError(what, where=str(file), hint="write it with --write-baseline") from error
     looked_at = {path.resolve() for path in sources.files}
     stale = known.stale(found, reader.at, lambda path: path.resolve() in looked_at)
     stale = [entry for entry in stale if selected(settings.base, entry.code)]
     if stale and not settings.options["quiet"]:
         listed = ", ".join(f"{entry.code} in {entry.path}" for entry in stale)
         entries = "1 entry no longer matches" if len(stale) == 1 else f"{len(stale)} entries no longer match"
-        click.echo(f"{file}: {entries}: {listed}; --write-baseline takes them out", err=True)
+        click.echo(f"{settings.baseline}: {entries}: {listed}; --write-baseline takes them out", err=True)
     return known.new(found, reader.at)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnlint.errors import BnlintError
@@ -36,7 +36,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One rule page; `summary` is the first paragraph of "What it does", `text` the Markdown below the front matter."""
+    """One rule page; `summary` is the first paragraph of "What it does", `text` the Markdown below the front matter.
+
+    `stops` are the names that a project's own rule claims: what they stop is reported by it.
+    """
 
     code: str
     name: str
@@ -46,6 +49,13 @@ class Page:
     summary: str
     text: str
     blocks: tuple[Block, ...]
+    file: Path = field(compare=False)
+    stops: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The first sentence of the summary; "e.g." ends none."""
+        return re.split(r"(?<=\.)(?<!\W\w\.)\s", self.summary, maxsplit=1)[0].rstrip(":.") + "."
 
 
 def load_pages(folder: Path | None = None) -> dict[str, Page]:
@@ -79,13 +89,13 @@ def parse_page(file: Path) -> Page:
     match = _FRONT_MATTER.match(source)
     if match is None:
         raise BnlintError("does not start with front matter between two +++ lines", where=str(file))
-    code, name, severity, engines, since = _facts(match["toml"], file)
+    code, name, severity, engines, since, stops = _facts(match["toml"], file)
     if file.name != f"{code}-{name}.md":
         raise BnlintError(f"is the page of {code}, so its name must be {code}-{name}.md", where=str(file))
     text = source[match.end() :]
     titles, blocks = _body(text.splitlines(), source[: match.end()].count("\n") + 1, file)
     _require_sections(titles, file)
-    return Page(code, name, severity, engines, since, _summary(text, file), text.lstrip("\n"), blocks)
+    return Page(code, name, severity, engines, since, _summary(text, file), text.lstrip("\n"), blocks, file, stops)
 
 
 def _bundled() -> Path:
@@ -93,15 +103,19 @@ def _bundled() -> Path:
     return package / "rules" if (package / "rules").is_dir() else package.parent / "rules"
 
 
-def _facts(toml: str, file: Path) -> tuple[str, str, Severity, tuple[str, ...], str]:
+def _facts(toml: str, file: Path) -> tuple[str, str, Severity, tuple[str, ...], str, tuple[str, ...]]:
     try:
         facts = tomllib.loads(toml)
         texts = [facts.pop(key) for key in ("code", "name", "severity", "since")]
-        engines = facts.pop("engines")
-        if facts or not isinstance(engines, list) or not all(isinstance(each, str) for each in (*texts, *engines)):
-            raise ValueError("it has the strings code, name, severity and since, the list engines, and nothing else")
+        engines, stops = facts.pop("engines"), facts.pop("stops", [])
+        lists = isinstance(engines, list) and isinstance(stops, list)
+        if facts or not lists or not all(isinstance(each, str) for each in (*texts, *engines, *stops)):
+            raise ValueError(
+                "it has the strings code, name, severity and since, the list engines, "
+                "for a rule of your own the list stops, and nothing else"
+            )
         code, name, severity, since = texts
-        return code, name, Severity(severity), tuple(engines), since
+        return code, name, Severity(severity), tuple(engines), since, tuple(stops)
     except KeyError as error:
         raise BnlintError(f"front matter lacks {error}", where=str(file)) from error
     except ValueError as error:

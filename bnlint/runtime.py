@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bnlint.errors import BnlintError
+from bnlint.errors import needing
 from bnlint.finding import Finding
 from bnlint.shell import Paper, progress, told_warnings, write
 from bnlint.targets import Targets
@@ -24,7 +24,7 @@ def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], 
         The findings, and how many layers were measured.
     """
     quiet = options["quiet"]
-    with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings():
+    with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings():
         from bnlint.checkpoint.formats import load
         from bnlint.checkpoint.repair import check_checkpoint
         from bnlint.model.check import check_layers, find_layers, findings_of, require_measured
@@ -51,7 +51,7 @@ def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], 
 def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, certificate: Path | None) -> None:
     """Repair a checkpoint, write it, and print what was proved."""
     quiet = options["quiet"]
-    with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings():
+    with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings():
         from bnlint.checkpoint.repair import repair_checkpoint
         from bnlint.model.inputs import parse_inputs, usable_device
 
@@ -85,13 +85,3 @@ def _trust(options: Mapping[str, Any]) -> Any:
     for file in options["code"]:
         code |= definitions(file)
     return Trust(code, tuple(options["allow"]), options["trust"])
-
-
-@contextlib.contextmanager
-def _torch() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise BnlintError("models need torch, which is not installed", hint='pip install "bnlint[torch]"') from error

@@ -11,8 +11,13 @@ from typing import Any
 from bnlint.cache import FOLDER
 from bnlint.catalog import BY_CODE
 from bnlint.config import Config, load, load_folder, matches, require_known, selected
+from bnlint.errors import UsageError
 from bnlint.finding import Finding, Severity
+from bnlint.ownrules import load_own_pages, vocabulary
+from bnlint.pages import Page, load_pages
+from bnlint.paths import exists, is_folder
 from bnlint.source.patterns import Patterns
+from bnlint.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,9 @@ class Settings:
     here: Path = field(default_factory=Path.cwd)
     _folders: dict[Path, Config] = field(default_factory=dict)
     _patterns: dict[tuple[Path, tuple[str, ...]], Patterns] = field(default_factory=dict)
+    _own: dict[Path | None, tuple[Mapping[str, Page], Vocabulary]] = field(default_factory=dict)
+    _words: dict[Path, Vocabulary] = field(default_factory=dict)
+    _real: dict[Path, Path] = field(default_factory=dict)
 
     @cached_property
     def base(self) -> Config:
@@ -37,6 +45,8 @@ class Settings:
     def fixed(self) -> Config | None:
         """The one configuration of all files, None where each has its nearest."""
         override, isolated = self.options.get("config"), self.options.get("isolated", False)
+        if override and isolated:
+            raise UsageError("--config names a configuration file, and --isolated reads none", hint="take one of them")
         return load(self.here, override=override, isolated=isolated) if override or isolated else None
 
     @property
@@ -49,6 +59,26 @@ class Settings:
         if folder not in self._folders:
             self._folders[folder] = self._found(folder)
         return self._folders[folder]
+
+    def vocabulary(self, file: Path) -> Vocabulary:
+        """Return the words that hold in an absolute file."""
+        if file not in self._words:
+            self._words[file] = self._own_of(self.of_folder(self._resolved(file.parent)))[1]
+        return self._words[file]
+
+    def _resolved(self, folder: Path) -> Path:
+        if folder not in self._real:
+            self._real[folder] = folder.resolve()
+        return self._real[folder]
+
+    def pages(self) -> dict[str, Page]:
+        """Return the rule pages by code: bnlint's, and those of the working folder and of all that was checked."""
+        pages = load_pages()
+        for config in (self.base, *self._folders.values()):
+            for code, page in self._own_of(config)[0].items():
+                if pages.setdefault(code, page) != page:
+                    raise UsageError(f"another configuration has another page of {code}", where=str(config.file))
+        return pages
 
     def wanted(self, finding: Finding) -> bool:
         """Whether a finding is to be reported: its rule is selected, and so is the one that it is about."""
@@ -88,9 +118,21 @@ class Settings:
         """The folder of the cache, None where nothing is to be kept."""
         if self.options.get("no_cache"):
             return None
-        if self.options.get("cache_dir"):
-            return Path(self.options["cache_dir"])
-        return self.root(self.base) / (self.base.cache_dir or FOLDER)
+        folder = Path(self.options.get("cache_dir") or self.root(self.base) / (self.base.cache_dir or FOLDER))
+        if exists(folder) and not is_folder(folder):
+            raise UsageError("the cache is a folder, and this is none", where=str(folder))
+        return folder
+
+    def _own_of(self, config: Config) -> tuple[Mapping[str, Page], Vocabulary]:
+        if config.file not in self._own:
+            pages = load_own_pages([self.root(config) / folder for folder in config.rule_folders])
+            self._own[config.file] = pages, vocabulary(config.words, pages, config.file)
+        return self._own[config.file]
+
+    @cached_property
+    def _codes_here(self) -> Collection[str]:
+        """The codes that the command line may name: those of bnlint, and of the working folder's own rules."""
+        return (*BY_CODE, *self._own_of(self.fixed or load(self.here))[0])
 
     def _found(self, folder: Path) -> Config:
         if self.fixed is not None:
@@ -114,7 +156,8 @@ class Settings:
         )
 
     def _with_options(self, config: Config) -> Config:
-        require_known(config, BY_CODE)
+        codes = (*BY_CODE, *self._own_of(config)[0])
+        require_known(config, codes)
         options = self.options
         changes = {
             name: options[name] for name in ("force_exclude", "unsafe_fixes", "output_format") if options.get(name)
@@ -123,22 +166,29 @@ class Settings:
             changes["fail_on"] = Severity(options["fail_on"])
         if options.get("exclude"):
             changes["exclude"] = ()
-        return _narrowed(replace(config, **changes), *(_codes(options, name) for name in _SELECTION))
+        select, extend, ignore = (_codes(options, name) for name in _SELECTION)
+        if not (select or extend or ignore):
+            return replace(config, **changes)
+        require_known(Config(select=select, extend_select=extend, ignore=ignore), self._codes_here)
+        return _narrowed(replace(config, **changes), codes, select, extend, ignore)
 
 
 _SELECTION = ("select", "extend_select", "ignore")
 
 
 def _codes(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    return tuple(part.strip() for value in options.get(name) or () for part in value.split(",") if part.strip())
+    given = options.get(name) or ()
+    codes = tuple(part.strip() for value in given for part in value.split(",") if part.strip())
+    if given and not codes:
+        raise UsageError(f"--{name.replace('_', '-')} names no rule", hint="`bnlint rule` lists them")
+    return codes
 
 
-def _narrowed(config: Config, select: Sequence[str], extend: Sequence[str], ignore: Sequence[str]) -> Config:
+def _narrowed(
+    config: Config, codes: Sequence[str], select: tuple[str, ...], extend: tuple[str, ...], ignore: tuple[str, ...]
+) -> Config:
     """Lay the selection of the command line over that of a configuration: what was said last decides."""
-    if not (select or extend or ignore):
-        return config
-    require_known(Config(select=tuple(select), extend_select=tuple(extend), ignore=tuple(ignore)), BY_CODE)
     if select:
-        return replace(config, select=tuple(select), extend_select=tuple(extend), ignore=tuple(ignore))
-    codes = [code for code in BY_CODE if selected(config, code) or matches(extend, code)]
-    return replace(config, select=tuple(codes), extend_select=(), ignore=tuple(ignore))
+        return replace(config, select=select, extend_select=extend, ignore=ignore)
+    left = tuple(code for code in codes if selected(config, code) or matches(extend, code))
+    return replace(config, select=left, extend_select=(), ignore=ignore)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from bnlint import __version__, atomic
-from bnlint.errors import CaptureWarning, InputError, UsageError
+from bnlint.errors import CaptureWarning, InputError, UsageError, one_line
 from bnlint.finding import Finding, Severity, SourceLocation
-from bnlint.pages import load_pages
+from bnlint.pages import Page, load_pages
+from bnlint.paths import exists, is_file, is_folder
 from bnlint.reader import Reader
 
 if TYPE_CHECKING:
@@ -26,12 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """Where findings are printed: stdout, stderr, or the file `output`; `color` is auto, always or never."""
+    """Where findings are printed: stdout, stderr, or the file `output`; `color` is auto, always or never.
+
+    `pages` reads the pages of the rules, for formats that quote them.
+    """
 
     output_format: str = "full"
     color: str = "auto"
     output: Path | None = None
     stderr: bool = False
+    pages: Callable[[], Mapping[str, Page]] = load_pages
 
     def console(self, file: IO[str] | None = None) -> Console:
         """Return a console on the stream, or on a file."""
@@ -39,10 +45,13 @@ class Paper:
 
         fixed: dict[str, Any] = {"file": file, "stderr": self.stderr, "highlight": False}
         if self.color == "always":
-            return Console(**fixed, force_terminal=True, no_color=False, color_system="standard")
-        if self.color == "never" or file is not None:
-            return Console(**fixed, no_color=True, force_terminal=False if file is not None else None)
-        return Console(**fixed)
+            fixed |= {"force_terminal": True, "no_color": False, "color_system": "standard"}
+        elif self.color == "never" or file is not None:
+            fixed |= {"no_color": True, "force_terminal": False if file is not None else None}
+        console = Console(**fixed)
+        if not console.width:  # COLUMNS=0, and what editors call a terminal
+            console.width = 80
+        return console
 
     def report(self, findings: Sequence[Finding], reader: Reader) -> None:
         """Print findings in the output format.
@@ -53,7 +62,7 @@ class Paper:
         if self.output_format == "full":
             self._print(findings, reader)
         else:
-            self.say(_document(findings, self.output_format, reader))
+            self.say(_document(findings, self.output_format, reader, self.pages))
 
     def say(self, text: str) -> None:
         """Print a text that needs no console."""
@@ -84,7 +93,9 @@ def _full(findings: Sequence[Finding], reader: Reader, paper: Console) -> None:
         text.render_marks(untold, reader.text, paper)
 
 
-def _document(findings: Sequence[Finding], output_format: str, reader: Reader) -> str:
+def _document(
+    findings: Sequence[Finding], output_format: str, reader: Reader, pages: Callable[[], Mapping[str, Page]]
+) -> str:
     """Turn findings into the text of a format that is not for people."""
     match output_format:
         case "concise":
@@ -114,7 +125,7 @@ def _document(findings: Sequence[Finding], output_format: str, reader: Reader) -
         case "sarif":
             from bnlint.report import sarif
 
-            return sarif.render(findings, load_pages(), reader.at, __version__)
+            return sarif.render(findings, pages(), reader.at, __version__)
     raise UsageError(f"no output format is called `{output_format}`")
 
 
@@ -164,6 +175,13 @@ def progress(total: int | None, what: str, quiet: bool) -> Iterator[Any]:
         yield advance
 
 
+def warn_of_cache(folder: Path) -> None:
+    """Say that nothing can be kept in the folder of the cache, or in which it would be made: the next run is slow."""
+    place = next(each for each in (folder, *folder.absolute().parents) if exists(each))
+    if not is_folder(place) or not os.access(place, os.W_OK | os.X_OK):
+        click.echo(f"warning: no cache can be kept in {one_line(str(folder))}", err=True)
+
+
 def relative(finding: Finding) -> Finding:
     """Tell paths below the current folder relative to it."""
     here = Path.cwd()
@@ -190,7 +208,7 @@ def write(path: Path, text: str) -> None:
         InputError: It cannot be written.
     """
     content = text.encode(errors="surrogateescape")
-    if path.exists() and not path.is_file():
+    if exists(path) and not is_file(path):
         try:
             path.write_bytes(content)
         except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from bnlint.errors import InputError
 from bnlint.finding import Finding
 from bnlint.reader import Reader
 from bnlint.settings import Settings
-from bnlint.shell import progress
+from bnlint.shell import progress, warn_of_cache
 from bnlint.source.discover import discover, is_excluded
 from bnlint.targets import Targets
 
@@ -70,13 +70,15 @@ def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
     from bnlint.source.files import CheckedFiles, check_files
 
     if sources.text is None:
+        if settings.cache is not None and not quiet:
+            warn_of_cache(settings.cache)
         with progress(len(sources.files), "checking", quiet) as advance:
-            checked = check_files(sources.files, lambda path: advance(str(path)), settings.cache)
+            checked = check_files(sources.files, lambda path: advance(str(path)), settings.cache, settings.vocabulary)
     else:
         from bnlint.source.check import inspect_source
         from bnlint.source.project import Project
 
-        project = Project(sources.files)
+        project = Project(sources.files, settings.vocabulary)
         each = [(path, inspect_source(sources.text, str(path), project)) for path in sources.files]
         found = tuple(finding for _, of_file in each for finding in of_file.findings)
         checked = CheckedFiles(found, tuple((path, name) for path, of_file in each for name in of_file.lost), ())
@@ -84,24 +86,34 @@ def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
     return replace(checked, findings=findings, unreadable=(*sources.unreadable, *checked.unreadable))
 
 
-def fix(sources: Sources, settings: Settings, *, write: bool) -> list[FixedFile]:
-    """Fix source, and write the files back; what comes on stdin is only returned."""
+def fix(sources: Sources, settings: Settings, *, write: bool, failed: Callable[[InputError], None]) -> list[FixedFile]:
+    """Fix source, and write the files back; what comes on stdin is only returned.
+
+    `failed` is called for each file that cannot be read or written.
+    """
     from bnlint.source.files import fix_files, fix_text
 
     unsafe = settings.base.unsafe_fixes
     if sources.text is None:
-        return fix_files(sources.files, settings.wanted, write=write, unsafe=unsafe)
+        return fix_files(
+            sources.files, settings.wanted, write=write, unsafe=unsafe, failed=failed, vocabulary=settings.vocabulary
+        )
     from bnlint.source.project import Project
 
-    project = Project(sources.files)
+    project = Project(sources.files, settings.vocabulary)
     return [fix_text(path, sources.text, settings.wanted, project, unsafe=unsafe) for path in sources.files]
 
 
-def suppress(sources: Sources, settings: Settings, reason: str, quiet: bool) -> list[Finding]:
-    """Write a comment behind each finding that suppresses it; return those that no comment can suppress."""
+def suppress(
+    sources: Sources, settings: Settings, reason: str, quiet: bool, failed: Callable[[InputError], None]
+) -> list[Finding]:
+    """Write a comment behind each finding that suppresses it; return those that no comment can suppress.
+
+    `failed` is called for each file that cannot be read or written.
+    """
     from bnlint.source.files import add_ignores
 
-    changed = add_ignores(sources.files, settings.wanted, reason)
+    changed = add_ignores(sources.files, settings.wanted, reason, failed=failed, vocabulary=settings.vocabulary)
     left = [finding for each in changed for finding in each.left]
     count = sum(len(each.findings) for each in changed) - len(left)
     files = sum(each.before != each.after for each in changed)

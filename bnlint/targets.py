@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnlint import paths
 from bnlint.errors import UsageError
 
 #: endings of files that hold models
@@ -46,10 +47,12 @@ def sort_targets(arguments: Sequence[str]) -> Targets:
     checkpoints: list[Path] = []
     factories: list[str] = []
     for argument in arguments or (".",):
+        if not argument:
+            raise UsageError("an empty argument names no file", hint="leave it out to check the current folder")
         path = Path(argument)
-        if not path.exists() and _FACTORY.fullmatch(argument):
+        if not paths.exists(path) and _FACTORY.fullmatch(argument):
             factories.append(argument)
-        elif path.suffix.lower() in CHECKPOINTS and not path.is_dir():
+        elif path.suffix.lower() in CHECKPOINTS and not paths.is_folder(path):
             checkpoints.append(path)
         else:
             sources.append(path)

@@ -24,6 +24,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     section = next(entry for entry in config.nav or [] if "Rules" in entry)
     section["Rules"] = [_INDEX, *({_title(page): _uri(page)} for page in load_pages(_RULES).values())]
     config.watch.append(str(_RULES))
+    if not config.repo_url:
+        config.edit_uri = None
     return config
 
 
@@ -33,7 +35,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, _INDEX, content=_index(list(pages))))
     files.append(File.generated(config, _CONFIGURATION, content=configuration()))
     for page in pages:
-        files.append(File.generated(config, _uri(page), content=_with_table(page)))
+        file = File.generated(config, _uri(page), content=_with_table(page))
+        file.edit_uri = f"../{_uri(page)}"  # its home, seen from docs/
+        files.append(file)
     return files
 
 
@@ -64,9 +68,48 @@ def _cell(text: str) -> str:
     return text.replace("|", r"\|")
 
 
+_FAMILIES = {
+    "BN0": "Files and suppressions",
+    "BN1": "The gradient of a statistic",
+    "BN2": "Running statistics",
+    "BN3": "The formula",
+    "BN4": "Conversion and use",
+}
+
+
 def _index(pages: list[Page]) -> str:
-    rows = [f"| [{p.code}]({p.code}-{p.name}.md) | {p.name} | {p.severity} | {_cell(p.summary)} |" for p in pages]
-    return "\n".join(["# Rules", "", "| code | name | severity | what it does |", "|---|---|---|---|", *rows, ""])
+    """One table for each family of rules."""
+    text = [
+        "# Rules",
+        "",
+        "A rule can be selected by its code or by the beginning of it: `--select BN1`. An `error` or a `warning` makes",
+        "the exit code 1, a `note` does not. *Source* rules read the text, *model* rules look at a live model or a",
+        "checkpoint. A safe fix keeps the forward values and is what `bnlint fix` applies; the others need",
+        "`--unsafe-fixes`.",
+    ]
+    for family, title in _FAMILIES.items():
+        text += ["", f"## {title}", "", "| rule | severity | seen in | fix | what it does |", "|---|---|---|---|---|"]
+        text += [_row(page) for page in pages if page.code.startswith(family)]
+    return "\n".join([*text, ""])
+
+
+def _row(page: Page) -> str:
+    link = f"[{page.code}]({page.code}-{page.name}.md)<br>{page.name}"
+    return f"| {link} | {page.severity} | {_seen(page)} | {fix_of(page)} | {_cell(page.sentence)} |"
+
+
+def _seen(page: Page) -> str:
+    return ", ".join({"static": "source", "runtime": "model"}[engine] for engine in page.engines)
+
+
+def fix_of(page: Page) -> str:
+    """Say whether there is a fix, by how the section "Fix safety" begins."""
+    section = page.text.split("## Fix safety\n", 1)[1].lstrip()
+    beginnings = {"Safe": "safe", "Unsafe": "unsafe", "There is no": "–"}
+    for beginning, fix in beginnings.items():
+        if section.startswith(beginning):
+            return fix
+    raise ValueError(f"{page.code}: 'Fix safety' must begin with one of {', '.join(beginnings)}")
 
 
 def _with_table(page: Page) -> str:
@@ -74,6 +117,7 @@ def _with_table(page: Page) -> str:
     if body.startswith("# "):
         title, _, body = body.partition("\n")
     table = (
-        f"| severity | engines | since |\n|---|---|---|\n| {page.severity} | {', '.join(page.engines)} | {page.since} |"
+        "| severity | seen in | fix | since |\n|---|---|---|---|\n"
+        f"| {page.severity} | {_seen(page)} | {fix_of(page)} | {page.since} |"
     )
     return f"{title}\n\n{table}\n\n{body.lstrip()}"

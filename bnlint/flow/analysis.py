@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node
 from bnlint.flow.leaves import Leaf, leaves
-from bnlint.flow.ops import EXTREMES, Role, role
+from bnlint.flow.ops import DECLARED, EXTREMES, Role, role
 from bnlint.flow.reading import squares, train_args
 from bnlint.flow.statistics import Reduced, carried, centered_before, liveness, reduced
 
@@ -91,10 +91,14 @@ class Analysis:
         """Whether a gradient of the output goes through a node in training."""
         return node.kind is Kind.OP and node.index in self.reaching and bool(node.mode & Mode.TRAIN)
 
-    def order(self, leaf: Leaf) -> int:
-        """1 for a mean and its kin, which center; 2 for a variance and its kin, which scale."""
+    def centers(self, leaf: Leaf) -> bool:
+        """Whether it is a mean or its kin; a declared statistic is what it is used as."""
+        return self.graph[leaf.reduction].name == DECLARED or not self.scales(leaf)
+
+    def scales(self, leaf: Leaf) -> bool:
+        """Whether it is a variance or its kin; a declared statistic is what it is used as."""
         name = self.graph[leaf.reduction].name
-        return 2 if name in SCALES or name in EXTREMES or self.sources[leaf.reduction].squared else 1
+        return name in SCALES or name in EXTREMES or name == DECLARED or self.sources[leaf.reduction].squared
 
     def within(self, operand: int) -> list[Leaf]:
         """List the statistics that an operand is made of."""
@@ -109,7 +113,7 @@ class Analysis:
         return [
             leaf
             for leaf in self.within(join.operand)
-            if self.order(leaf) == (1 if join.centers else 2)
+            if (self.centers(leaf) if join.centers else self.scales(leaf))
             and (leaf.negative if join.centers else leaf.inverted) != join.flipped
             and not (join.centers and leaf.inverted)
         ]
@@ -173,11 +177,11 @@ class Analysis:
             return [x for x in centers if not centered_before(self.graph, x.reduction)]
         # A mean beside a mean of squares is part of the variance: E[x²] - mean².
         scales = [x for x in own if x.inverted == join.flipped and not self._ratio(join, x)]
-        return scales if any(self.order(x) == 2 for x in scales) else []
+        return scales if any(self.scales(x) for x in scales) else []
 
     def _ratio(self, join: Join, leaf: Leaf) -> bool:
         """Whether one stop holds a ratio of sizes, of another tensor and of this one: it matches the two."""
-        others = (x for x in self.within(join.operand) if self.order(x) == 2 and x.inverted != leaf.inverted)
+        others = (x for x in self.within(join.operand) if self.scales(x) and x.inverted != leaf.inverted)
         shared = set(leaf.stops)
         return any(
             shared & set(x.stops) and not self.masks.get(x.reduction, 0) & self.masks[leaf.reduction] for x in others
@@ -186,7 +190,7 @@ class Analysis:
     def _shifts(self, node: Node, leaf: Leaf) -> bool:
         """Whether a statistic centers; a minimum does where what is left is divided by a statistic as well."""
         if self.graph[leaf.reduction].name not in EXTREMES:
-            return self.order(leaf) == 1
+            return self.centers(leaf)
         return not self.sources[leaf.reduction].squared and self._rescaled(node, leaf.reduction)
 
     def _rescaled(self, node: Node, reduction: int) -> bool:

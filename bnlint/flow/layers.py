@@ -21,7 +21,9 @@ BATCH_NORMS: dict[str, int | None] = {
 }
 INSTANCE_NORMS: dict[str, int | None] = {"_InstanceNorm": None, "InstanceNorm2d": 4, "InstanceNorm3d": 5}
 _OTHER_NORMS = frozenset({"InstanceNorm1d", "LayerNorm", "GroupNorm", "RMSNorm"})
-_NORMS = frozenset(BATCH_NORMS) | frozenset(INSTANCE_NORMS) | _OTHER_NORMS
+#: stands among the bases of a class for a normalization class that a project declares
+DECLARED = "DeclaredNorm"
+_NORMS = frozenset(BATCH_NORMS) | frozenset(INSTANCE_NORMS) | _OTHER_NORMS | {DECLARED}
 _FORWARD = frozenset({"forward", "__call__"})
 #: what may follow a normalization inside its layer: weight, bias, layout
 _AFFINE = frozenset({"add", "sub", "mul", "div", "reshape"})

@@ -89,9 +89,12 @@ PAIRS: dict[str, tuple[str, str]] = {"var_mean": ("var", "mean"), "std_mean": ("
 #: functions that put several tensors together, element by element or side by side; lowered as `where`
 JOINING = frozenset({"stack", "cat", "concat", "concatenate", "hstack", "vstack", "addcmul", "addcdiv", "lerp"})
 
+#: the reduction of which only this is known: a project declares it to be one; no method can have this name
+DECLARED = "declared statistic"
+
 #: canonical name → role
 ROLES: dict[str, Role] = {
-    **dict.fromkeys(_REDUCTIONS, Role.REDUCTION),
+    **dict.fromkeys((*_REDUCTIONS, DECLARED), Role.REDUCTION),
     **dict.fromkeys(_ARITHMETIC, Role.ARITHMETIC),
     **dict.fromkeys(_POINTWISE, Role.POINTWISE),
     "reshape": Role.SHAPE,

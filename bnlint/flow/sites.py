@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from bnlint.flow.analysis import SCALES, Analysis, joins
 from bnlint.flow.graph import FlowGraph, Kind
-from bnlint.flow.ops import EXTREMES
+from bnlint.flow.ops import DECLARED, EXTREMES
 from bnlint.flow.purposes import RENORMALIZED, SWITCHED, Purpose, purpose_of, switched
 from bnlint.flow.statistics import Reduced
 
@@ -199,7 +199,7 @@ def _centered_tensor(graph: FlowGraph, sources: dict[int, Reduced], reduction: i
 def _name(graph: FlowGraph, source: Reduced, reduction: int, centered: set[int]) -> str:
     name = graph[reduction].name
     if name not in {"mean", "sum"}:
-        return name
+        return "statistic" if name == DECLARED else name
     if source.absolute or not source.squared:
         return "norm" if source.absolute else "mean"
     return "var" if source.centered or source.candidates[-1] in centered else "rms"

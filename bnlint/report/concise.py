@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bnlint.errors import one_line
 from bnlint.finding import Finding
 
 
 def render(findings: Sequence[Finding]) -> str:
     """Render each finding as `path:line:column: BN101 message`; one without a location starts with its module."""
-    return "\n".join(f"{_where(finding)}: {finding.code} {finding.message}" for finding in findings)
+    return "\n".join(one_line(f"{_where(finding)}: {finding.code} {finding.message}") for finding in findings)
 
 
 def _where(finding: Finding) -> str:

@@ -11,6 +11,7 @@ from rich.measure import Measurement as Extent
 from rich.table import Table
 from rich.text import Text
 
+from bnlint.errors import one_line
 from bnlint.finding import Finding, Severity
 from bnlint.report.text import SEVERITY_STYLES, printable
 
@@ -73,13 +74,14 @@ def _cells(row: Sequence[Finding], encoding: str) -> dict[str, str]:
     for at in (finding.location for finding in row):
         if at:
             lines.setdefault(at.path, set()).add(at.line)
+    places = (f"{one_line(path)}:{', '.join(map(str, sorted(numbers)))}" for path, numbers in lines.items())
     about = "~" if measured and not measured.exact else ""
     texts = {
         "layer": (layer.module if layer else "") or "(root)",
         "class": layer.class_name if layer else "-",
         "statistic": ", ".join(_unique(finding.statistic for finding in row)) or "?",
         "stopped by": ", ".join(_unique(finding.stop for finding in row)) or "?",
-        "at": ", ".join(f"{path}:{', '.join(map(str, sorted(numbers)))}" for path, numbers in lines.items()) or "?",
+        "at": ", ".join(places) or "?",
         "error": about + _number(measured.error) if measured else "-",
         "cosine": about + _number(measured.cosine) if measured else "-",
     }

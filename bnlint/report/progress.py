@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bnlint.errors import one_line
+
 PATIENCE = 1.0
 
 
@@ -20,7 +22,7 @@ def bar(total: int | None, what: str) -> Iterator[Callable[[str], None]]:
         total: How many items there will be, None if that is not known.
         what: What is done to them, such as "measuring".
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     progress = Progress(*columns, console=Console(stderr=True), transient=True)
     task = progress.add_task(what, total=total)
     started = time.monotonic()
@@ -30,7 +32,7 @@ def bar(total: int | None, what: str) -> Iterator[Callable[[str], None]]:
         nonlocal begun
         if not progress.live.is_started and time.monotonic() - started > PATIENCE:
             progress.start()
-        progress.update(task, completed=begun, description=f"{what} {name}")
+        progress.update(task, completed=begun, description=f"{what} {one_line(name)}")
         begun += 1
 
     try:

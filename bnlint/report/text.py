@@ -13,6 +13,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from bnlint.errors import one_line
 from bnlint.finding import Finding, Fix, Mark, Severity
 from bnlint.report.change import Changed, changes
 
@@ -93,7 +94,7 @@ def render_marks(findings: Sequence[Finding], read_source: Callable[[str], str |
         excerpt = _excerpt(read_source(path), list(of_path))
         if excerpt.marked:
             digits = len(str(max(excerpt.marked)))
-            for row in (_arrow("-->", path, digits, paper), *_excerpt_rows(excerpt, digits, paper)):
+            for row in (_arrow("-->", one_line(path), digits, paper), *_excerpt_rows(excerpt, digits, paper)):
                 console.print(row, soft_wrap=not console.is_terminal)
             console.print()
 
@@ -122,12 +123,12 @@ def _rows(
         (f"{finding.name}: {paper.text(finding.message)}", _headline_style(finding)),
     )
     if at:
-        yield _arrow("-->", f"{at.path}:{at.line}:{at.column}", digits, paper)
+        yield _arrow("-->", f"{one_line(at.path)}:{at.line}:{at.column}", digits, paper)
     elif finding.module:
         yield _arrow("-->", f"{finding.module.module or '(root)'} ({finding.module.class_name})", digits, paper)
     for path, excerpt in excerpts.items():
         if excerpt.marked and at and path != at.path:
-            yield _arrow(":::", path, digits, paper)
+            yield _arrow(":::", one_line(path), digits, paper)
         yield from _excerpt_rows(excerpt, digits, paper)
     for note in (*_untold(excerpts.values()), _help(finding)):
         yield _row(digits, "=", Text(paper.text(note)))
@@ -161,7 +162,7 @@ def _change_row(line: Changed, digits: int, paper: _Paper) -> Text:
 
 def _untold(excerpts: Iterable[_Excerpt]) -> Iterator[str]:
     for mark in (mark for excerpt in excerpts for mark in excerpt.untold if mark.text):
-        yield f"{mark.text} ({mark.location.path}:{mark.location.line})"
+        yield f"{mark.text} ({one_line(mark.location.path)}:{mark.location.line})"
 
 
 def _help(finding: Finding) -> str:

@@ -13,7 +13,7 @@ from bnlint.source.gradmode import grad_switch
 from bnlint.source.parameters import code
 from bnlint.source.record import PARTS
 from bnlint.source.reductions import reduction_attributes
-from bnlint.source.spelled import Spelled
+from bnlint.source.speech import Speaker
 from bnlint.source.values import (
     Class,
     Condition,
@@ -30,6 +30,7 @@ from bnlint.source.values import (
     Value,
     unknown,
 )
+from bnlint.vocabulary import Word
 
 _SEVERAL = frozenset({"topk", "sort", "kthvalue", "mode", "aminmax", "cummax", "cummin"})
 _FACTS = frozenset(
@@ -43,7 +44,7 @@ _SILENT_BUILTINS = frozenset(
 _SCATTERING = frozenset({"index_add", "index_add_", "scatter_add", "scatter_add_"})
 
 
-class Caller(Collectives, Spelled):
+class Caller(Collectives, Speaker):
     """Interprets calls."""
 
     def call(self, state: State, node: syntax.Call) -> Value:
@@ -59,7 +60,7 @@ class Caller(Collectives, Spelled):
             if isinstance(receiver, Items) and node.func.attr.value not in receiver.entries:
                 args, kwargs = self._arguments(state, node)
                 return self.container_method(receiver, node.func.attr.value, args, kwargs)
-            callee = self.attribute(state, receiver, node.func)
+            callee = self.declared(state, receiver, node.func) or self.attribute(state, receiver, node.func)
         else:
             callee = self.evaluate(state, node.func)
         args, kwargs = self._arguments(state, node)
@@ -74,6 +75,8 @@ class Caller(Collectives, Spelled):
         self, state: State, callee: Value, args: list[Value], kwargs: dict[str, Value], node: syntax.Call
     ) -> Value:
         match callee:
+            case Word():
+                return self.spoken(state, callee, [*args, *kwargs.values()], node)
             case Function():
                 return self.invoke(state, callee, args, kwargs)
             case Class():
@@ -120,6 +123,8 @@ class Caller(Collectives, Spelled):
     def _method(self, state: State, tensor: Tensor, func: syntax.Attribute, node: syntax.Call) -> Value:
         name = func.attr.value
         args, kwargs = self._arguments(state, node)
+        if name in self.scope.methods:
+            return self.spoken(state, self.scope.methods[name], [tensor, *args, *kwargs.values()], node, func)
         if name in _FACTS:
             return Opaque("?")
         if name == "new_tensor":

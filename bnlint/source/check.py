@@ -17,6 +17,7 @@ from bnlint.source.screen import may_hold_findings
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply, compatible, parsed
 from bnlint.source.unused import judged, names_rules
+from bnlint.vocabulary import NO_WORDS
 
 #: how often a file is checked again after fixes that made room for others
 MAX_PASSES = 10
@@ -72,7 +73,8 @@ def _unsuppressed(text: SourceText, path: str, project: Project | None, findings
     A comment holds in the file of the stop.
     """
     own = [finding for finding in findings if finding.location is None or finding.location.path == path]
-    kept = sorted(judged(text.text, own, path), key=_position) if names_rules(text.text) else own
+    words = NO_WORDS if project is None else project.words.vocabulary(absolute(Path(path)))
+    kept = sorted(judged(text.text, own, path, words), key=_position) if names_rules(text.text, words) else own
     others = {f.location.path: None for f in findings if f.location is not None and f.location.path != path}
     for other in others:
         read = project.read(absolute(Path(other))) if project is not None else None

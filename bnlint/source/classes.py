@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bnlint.flow.layers import DECLARED
 from bnlint.source import syntax
 from bnlint.source.declared import declared, own
 from bnlint.source.names import CONSTANTS, dotted
 from bnlint.source.values import Class, Member, Scope
+from bnlint.vocabulary import Meaning, Word
 
 _NATIVE_PARAMETERS = frozenset({"weight", "bias"})
 #: an attribute that starts as one of these is state, like a buffer
@@ -29,10 +31,18 @@ def describe(node: syntax.ClassDef, scope: Scope) -> Class:
         bases |= {name} | (known.bases if isinstance(known, Class) else frozenset())
         if isinstance(known, Class):
             base = base or known
+        elif isinstance(known, Word) and known.meaning is Meaning.NORM:
+            bases.add(DECLARED)
+            parameters |= _NATIVE_PARAMETERS
+            buffers |= NATIVE_BUFFERS
         elif name.endswith("Norm") or "BatchNorm" in name or "InstanceNorm" in name:
             parameters |= _NATIVE_PARAMETERS
             buffers |= NATIVE_BUFFERS
+    word = scope.defined(node.name.value, "")
+    if word is not None and word.meaning is Meaning.NORM:
+        bases.add(DECLARED)
     methods = dict(base.methods) if base else {}
+    words = dict(base.words) if base else {}
     members = dict(base.members) if base else {}
     fields = list(base.fields) if base else []
     if base:
@@ -44,6 +54,7 @@ def describe(node: syntax.ClassDef, scope: Scope) -> Class:
         match item:
             case syntax.FunctionDef():
                 methods[item.name.value] = item
+                words.pop(item.name.value, None)
                 scope.homes[item] = scope
                 for assignment in _assignments(item):
                     _attribute(assignment, parameters, buffers, literals)
@@ -53,6 +64,7 @@ def describe(node: syntax.ClassDef, scope: Scope) -> Class:
             case syntax.Assign(targets=[syntax.AssignTarget(target=syntax.Name(value=name))], value=value):
                 _literal(name, value, literals)
     members |= {name: Member(path, scope) for name, path in made.items()}
+    words |= {name: word for name in (*methods, "apply") if (word := scope.defined(node.name.value, name))}
     state = declared(node, base.declared if base else None)
     buffers |= state.plain.keys()
     return Class(
@@ -66,6 +78,7 @@ def describe(node: syntax.ClassDef, scope: Scope) -> Class:
         members,
         frozenset(bases) - {""},
         state,
+        words,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bnlint.errors import InputError
+from bnlint.paths import exists, is_file
 from bnlint.source.patterns import Patterns, ignored
 
 SUFFIXES = (".py", ".pyi")
@@ -70,6 +71,8 @@ def _is_folder(path: Path) -> bool:
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise InputError("a link to what does not exist", where=str(path)) from None
         names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, names, n=1)
         hint = f"did you mean `{path.parent / near[0]}`?" if near else "name a Python file or a folder of them"
@@ -79,14 +82,14 @@ def _is_folder(path: Path) -> bool:
 
 
 def _named_file(path: Path) -> Path:
+    if not is_file(path):  # to open a pipe would wait for its writer
+        raise InputError("not a regular file", where=str(path), hint="name a .py or .pyi file, or a folder of them")
     if path.suffix not in SUFFIXES and not _has_python_shebang(path):
         raise InputError("not Python source", where=str(path), hint="name a .py or .pyi file, or a folder of them")
     return path
 
 
 def _has_python_shebang(path: Path) -> bool:
-    if not path.is_file():  # to open a pipe would wait for its writer
-        return False
     try:
         with path.open("rb") as file:
             return re.match(rb"#!.*\bpython", file.readline(200)) is not None
@@ -121,8 +124,8 @@ def _walk(
                 continue
             if is_folder:
                 stack.append((Path(entry.path), ignores))
-            elif (file := Path(entry.path)).is_file():
-                yield start / file.relative_to(root)
+            elif entry.is_file(follow_symlinks=False) or is_file(entry.path):
+                yield start / Path(entry.path).relative_to(root)
 
 
 def _entries(folder: Path, unreadable: Callable[[InputError], None] | None) -> list[os.DirEntry[str]]:
@@ -139,7 +142,7 @@ def _entries(folder: Path, unreadable: Callable[[InputError], None] | None) -> l
 def _enclosing_gitignores(folder: Path) -> tuple[Patterns, ...]:
     """The .gitignore files above a folder, up to the root of its repository."""
     above = [folder, *folder.parents]
-    depth = next((depth for depth, each in enumerate(above) if (each / ".git").exists()), 0)
+    depth = next((depth for depth, each in enumerate(above) if exists(each / ".git")), 0)
     return tuple(patterns for each in above[1 : depth + 1] for patterns in _gitignore(each))
 
 

@@ -13,7 +13,8 @@ from bnlint.source.numbers import Numbers, makes_number, untyped
 from bnlint.source.parsed import Parsed
 from bnlint.source.state import State
 from bnlint.source.text import SourceText
-from bnlint.source.unstop import stopped_at, without_function, without_suffix
+from bnlint.source.unstop import stopped_at, without_call, without_function, without_suffix
+from bnlint.vocabulary import Word
 
 
 def fix_for(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Statistic) -> Fix | None:
@@ -37,7 +38,7 @@ def fix_for(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Stati
     places = [graph[index].origin.location for index in stops]
     if exchanged and any(place is not None and state.protected(place) for place in places):
         return None
-    kinds = " and ".join(dict.fromkeys(_SPELLED.get(graph[i].name, graph[i].name) for i in stops))
+    kinds = " and ".join(dict.fromkeys(_spelled(graph[index]) for index in stops))
     name = PLAIN.get(statistic.name, statistic.name)
     message = f"exchange the {name} by a differentiable collective" if exchanged else f"remove {kinds} from the {name}"
     return Fix(message, not exchanged, tuple(sorted(set(edits))))
@@ -55,6 +56,11 @@ _SPELLED = {
     "numpy": "NumPy",
     "tensor": "the copy into a new tensor",
 }
+
+
+def _spelled(stop: Node) -> str:
+    word = stop.attributes.get("word")
+    return word.shown if isinstance(word, Word) else _SPELLED.get(stop.name, stop.name)
 
 
 def _without(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Statistic, index: int) -> list[Edit] | None:
@@ -92,4 +98,6 @@ def _without_call(
 ) -> list[Edit] | None:
     if stop.origin.region is None:
         return without_suffix(text, parsed, location)
+    if "word" in stop.attributes:
+        return without_call(text, parsed, location)
     return without_function(text, parsed, location, number=untyped(parsed, graph, stop.args[0]))

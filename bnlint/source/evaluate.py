@@ -8,6 +8,7 @@ from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.flow.ops import STOPS, canonical
 from bnlint.source import syntax
+from bnlint.source.classes import last_name
 from bnlint.source.indices import index_key, takes_all
 from bnlint.source.names import CONSTANTS
 from bnlint.source.record import Recorder
@@ -24,8 +25,10 @@ from bnlint.source.values import (
     Tensor,
     Value,
     copied,
+    member_word,
     unknown,
 )
+from bnlint.vocabulary import Word
 
 #: the fields of what `max`, `min` and `median` return
 _PLACES = {"values": 0, "indices": 1}
@@ -113,6 +116,8 @@ class Evaluator(Recorder, ABC):
     def attribute(self, state: State, value: Value, node: syntax.Attribute) -> Value:
         """Evaluate `value.name`."""
         name = node.attr.value
+        if (word := member_word(value, name)) is not None:
+            return word
         match value:
             case Name(path):
                 return self.imported(f"{path}.{name}")
@@ -151,7 +156,7 @@ class Evaluator(Recorder, ABC):
         if name in cls.methods:
             method = cls.methods[name]
             function = Function(method, {}, cls, instance)
-            decorators = {_decorator_name(d) for d in method.decorators}
+            decorators = {last_name(d.decorator) for d in method.decorators}
             return self.invoke(state, function, [], {}) if "property" in decorators else function
         kind = Kind.PARAMETER if name in cls.parameters else Kind.BUFFER if name in cls.buffers else None
         if kind is not None:
@@ -159,6 +164,8 @@ class Evaluator(Recorder, ABC):
             instance.attributes[name] = Tensor(node)
             return instance.attributes[name]
         made = cls.members[name].value() if name in cls.members else None
+        if isinstance(made, Word):
+            return made
         if isinstance(made, Class):
             instance.attributes[name] = Instance(made)
             return instance.attributes[name]
@@ -283,8 +290,3 @@ class Evaluator(Recorder, ABC):
             current = current.inner_for_in
         result.each = self.evaluate(state, value)
         return result
-
-
-def _decorator_name(decorator: syntax.Decorator) -> str:
-    node = decorator.decorator
-    return node.value if isinstance(node, syntax.Name) else ""

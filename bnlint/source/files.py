@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bnlint.source.checked import Checked
 from bnlint.source.ignores import with_ignores
 from bnlint.source.project import Project
 from bnlint.source.text import SourceText
+from bnlint.vocabulary import Vocabulary, no_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,10 @@ class CheckedFiles:
 
 
 def check_files(
-    paths: Sequence[Path], progress: Callable[[Path], None] | None = None, cache_folder: Path | None = None
+    paths: Sequence[Path],
+    progress: Callable[[Path], None] | None = None,
+    cache_folder: Path | None = None,
+    vocabulary: Callable[[Path], Vocabulary] = no_words,
 ) -> CheckedFiles:
     """Check files one by one, each with what it imports from other files of its project.
 
@@ -72,9 +77,10 @@ def check_files(
         paths: The files.
         progress: Called with each file before it is checked.
         cache_folder: Where to keep what was found for the next run; None keeps nothing.
+        vocabulary: The words that hold in a file.
     """
-    project = Project(paths)
-    cache = Cache(cache_folder, project.spelled) if cache_folder is not None else None
+    project = Project(paths, vocabulary)
+    cache = Cache(cache_folder, project.spelled, vocabulary) if cache_folder is not None else None
     findings: list[Finding] = []
     lost: list[tuple[Path, str]] = []
     unreadable: list[InputError] = []
@@ -89,7 +95,7 @@ def check_files(
         checked = _checked(path, source, project, cache)
         findings += checked.findings
         lost += [(path, symbol) for symbol in checked.lost]
-    return CheckedFiles(tuple(_distinct(findings, paths)), tuple(lost), tuple(unreadable))
+    return CheckedFiles(tuple(distinct(findings, paths)), tuple(lost), tuple(unreadable))
 
 
 def _checked(path: Path, source: bytes, project: Project, cache: Cache | None) -> Checked:
@@ -105,7 +111,7 @@ def _checked(path: Path, source: bytes, project: Project, cache: Cache | None) -
     return checked
 
 
-def _distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Finding]:
+def distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Finding]:
     """Return each finding once, in the order of the files it is in: files that share a helper find the same stop in it.
 
     Of several the one that knows a reason for it stays, then the one with a fix, from the file of the stop itself.
@@ -129,13 +135,27 @@ def _rank(finding: Finding) -> tuple[int, bool]:
 
 
 def fix_files(
-    paths: Sequence[Path], wanted: Callable[[Finding], bool], *, write: bool, unsafe: bool = False
+    paths: Sequence[Path],
+    wanted: Callable[[Finding], bool],
+    *,
+    write: bool,
+    unsafe: bool = False,
+    failed: Callable[[InputError], None] | None = None,
+    vocabulary: Callable[[Path], Vocabulary] = no_words,
 ) -> list[FixedFile]:
     """Apply the fixes of the wanted findings, `unsafe` ones if asked; each file is written whole or not at all.
 
     A finding in another file than the one that shows it counts once, with the first that does.
+
+    Args:
+        paths: The files.
+        wanted: Whether a finding counts.
+        write: Whether to write the files.
+        unsafe: Whether fixes may change forward values.
+        failed: Called for each file that cannot be read or written, and is left out; without, that is an error.
+        vocabulary: The words that hold in a file.
     """
-    project = Project(paths)
+    project = Project(paths, vocabulary)
     fixed: list[FixedFile] = []
     told: set[object] = set()
 
@@ -143,12 +163,15 @@ def fix_files(
         return wanted(finding) and (finding.code, finding.location, finding.statistic) not in told
 
     for path in paths:
-        file = fix_text(path, read(path), wanted, project, new=new, unsafe=unsafe)
-        told |= {(f.code, f.location, f.statistic) for f in file.left if f.location and f.location.path != str(path)}
-        fixed.append(file)
-        if write and file.after != file.before:
-            _replace(path, file.after)
-            project.forget()
+        with _failing(failed):
+            file = fix_text(path, read(path), wanted, project, new=new, unsafe=unsafe)
+            if write and file.after != file.before:
+                _replace(file)
+                project.forget()
+            told |= {
+                (f.code, f.location, f.statistic) for f in file.left if f.location and f.location.path != str(path)
+            }
+            fixed.append(file)
     return fixed
 
 
@@ -171,24 +194,53 @@ def fix_text(
     return FixedFile(path, before, after, findings, left)
 
 
-def add_ignores(paths: Sequence[Path], wanted: Callable[[Finding], bool], reason: str) -> list[FixedFile]:
+def add_ignores(
+    paths: Sequence[Path],
+    wanted: Callable[[Finding], bool],
+    reason: str,
+    *,
+    failed: Callable[[InputError], None] | None = None,
+    vocabulary: Callable[[Path], Vocabulary] = no_words,
+) -> list[FixedFile]:
     """Write a comment for each wanted finding, which suppresses it, into the file that the finding is in.
 
-    What is left of all files is told with the first.
+    What is left of all files is told with the first. `failed` is called for each file that cannot be read or written,
+    and is left out; without, that is an error.
     """
-    findings = [f for f in check_files(paths).findings if wanted(f)]
+    findings = [f for f in check_files(paths, vocabulary=vocabulary).findings if wanted(f)]
     changed: list[FixedFile] = []
     for path in paths:
-        own = tuple(f for f in findings if f.location is not None and f.location.path == str(path))
-        before = read(path)
-        after = with_ignores(before, str(path), own, reason) if any(f.code != "BN001" for f in own) else before
-        changed.append(FixedFile(path, before, after, own, ()))
+        with _failing(failed):
+            own = tuple(f for f in findings if f.location is not None and f.location.path == str(path))
+            before = read(path)
+            after = with_ignores(before, str(path), own, reason) if any(f.code != "BN001" for f in own) else before
+            changed.append(FixedFile(path, before, after, own, ()))
+    written: list[FixedFile] = []
     for file in changed:
-        if file.after != file.before:
-            _replace(file.path, file.after)
-    left = [f for f in check_files(paths).findings if wanted(f)]
-    return [replace(file, left=tuple(left) if not index else ()) for index, file in enumerate(changed)]
+        with _failing(failed):
+            if file.after != file.before:
+                _replace(file)
+            written.append(file)
+    left = [f for f in check_files(paths, vocabulary=vocabulary).findings if wanted(f)]
+    return [replace(file, left=tuple(left) if not index else ()) for index, file in enumerate(written)]
 
 
-def _replace(path: Path, content: bytes) -> None:
-    atomic.write(path, lambda file: file.write(content))
+@contextmanager
+def _failing(failed: Callable[[InputError], None] | None) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        if failed is None:
+            raise
+        failed(error)
+
+
+def _replace(file: FixedFile) -> None:
+    """Write a file, unless somebody else has changed it since it was read."""
+
+    def unchanged(_: Path) -> None:
+        if read(file.path) != file.before:
+            what = "has changed while it was read, and is left as it is"
+            raise InputError(what, where=str(file.path), hint="run bnlint again")
+
+    atomic.write(file.path, lambda target: target.write(file.after), unchanged)

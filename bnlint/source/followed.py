@@ -6,22 +6,24 @@ import ast
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bnlint.finding import Finding
 from bnlint.flow.graph import FlowGraph
 from bnlint.flow.sites import attributes_given, find_sites
 from bnlint.source import from_ast
+from bnlint.source.carriers import STATISTIC, STOP
 from bnlint.source.checked import Checked
 from bnlint.source.lower import Lowered, lower, unplaced
 from bnlint.source.outline import Outline, Unit, outline
 from bnlint.source.project import Project, absolute
 from bnlint.source.screen import Screened, blanked, reaching, screen
-from bnlint.source.taint import STATISTIC, STOP, joining
+from bnlint.source.taint import joining
 from bnlint.source.text import SourceText, parsed
 from bnlint.source.verdicts import Reported, reported
 from bnlint.source.view import View
+from bnlint.vocabulary import NO_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,16 @@ def followed(text: SourceText, path: str, project: Project | None) -> Checked:
     Raises:
         SyntaxError: It is no Python; ValueError, RecursionError and MemoryError say so as well.
     """
-    sketch, file = outline(text.text), absolute(Path(path))
+    file = absolute(Path(path))
+    words = NO_WORDS if project is None else project.words.vocabulary(file)
+    sketch = outline(text.text, words)
     around = () if project is None else (project.imported(file, sketch), project.inherited(file, sketch))
     screened = screen(sketch, *around)
     if not screened.wanted:
         return Checked()
     part, tree = _needed(text, sketch, screened)
-    wanted = _wanted(tree, sketch, screened)
+    # What declared names do, only the flow knows.
+    wanted = _wanted(tree, sketch, replace(screened, stopped=frozenset()) if words.words else screened)
     if not wanted:
         return Checked()
     project = project or Project()

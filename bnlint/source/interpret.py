@@ -30,6 +30,7 @@ from bnlint.source.values import (
     Value,
     rejoin,
 )
+from bnlint.vocabulary import Word
 
 #: how deep calls of the file's own functions are followed
 MAX_DEPTH = 12
@@ -268,8 +269,9 @@ class Interpreter(Assigner):
             expression = expression.func
         if not isinstance(expression, (syntax.Name, syntax.Attribute)):
             return None
-        kind = grad_switch(self.evaluate(state, expression), args)
-        return None if kind is None else GradOff(kind, self.locate(where))
+        switch = self.evaluate(state, expression)
+        kind = grad_switch(switch, args)
+        return GradOff(kind, self.locate(where), switch if isinstance(switch, Word) else None) if kind else None
 
     def _try(self, state: State, node: syntax.Try) -> None:
         tried = state.fork(Mode.BOTH)

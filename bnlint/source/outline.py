@@ -16,6 +16,7 @@ from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, POOLS, REDUCTIONS, RUN
 from bnlint.source.imports import Imports, imports_of
 from bnlint.source.prose import without_prose
 from bnlint.source.segments import Segment, segments_of
+from bnlint.vocabulary import NO_WORDS, Meaning, Vocabulary
 
 STATISTICS = REDUCTIONS | SPELLED | frozenset(PAIRS) | frozenset(POOLS)
 STOPPING = frozenset(STOPS) | frozenset(GRAD_OFF) | COLLECTIVES
@@ -108,12 +109,12 @@ class Outline:
         return any(unit.top == name for unit in self.defining.get(name, ()))
 
 
-def outline(text: str) -> Outline:
-    """Make the outline of a file from its text."""
+def outline(text: str, vocabulary: Vocabulary = NO_WORDS) -> Outline:
+    """Make the outline of a file in which these words hold from its text."""
     whole = text.replace("\r\n", " \n").replace("\r", "\n").replace("\f", "\n")  # offsets stay
     text = without_prose(whole)
     imports, segments = imports_of(text), segments_of(text)
-    facts = _Facts.of(text, whole, imports)
+    facts = _Facts.of(text, whole, imports, vocabulary)
     units = tuple(unit for segment in segments for unit in _units(segment, facts))
     exported = _EXPORTS.search(whole)
     return Outline(
@@ -141,6 +142,8 @@ class _Facts:
         originals: Name → the operation that it was imported as.
         members: Attribute → the names of what makes it.
         buffers: The buffers that are registered.
+        renamed: Name → what it is called where it is imported from.
+        vocabulary: The words that hold.
     """
 
     text: str
@@ -150,9 +153,15 @@ class _Facts:
     originals: Mapping[str, str]
     members: Mapping[str, set[str]]
     buffers: set[str]
+    renamed: Mapping[str, str]
+    vocabulary: Vocabulary
+
+    def spoken(self, names: Iterable[str]) -> frozenset[str]:
+        """Return what names are called where they are imported from, where there are words to compare them with."""
+        return frozenset(self.renamed.get(name, name) for name in names) if self.vocabulary.words else frozenset()
 
     @classmethod
-    def of(cls, text: str, whole: str, imports: Imports) -> _Facts:
+    def of(cls, text: str, whole: str, imports: Imports, vocabulary: Vocabulary) -> _Facts:
         # `self.norm(x)` is a layer
         found = [(m.start(), m[1]) for m in _OPERATION.finditer(text) if not text.endswith("self", 0, m.start())]
         originals = {name: original for name, original in imports.originals.items() if original in _OPERATIONS}
@@ -169,6 +178,8 @@ class _Facts:
             originals,
             members,
             set(_BUFFER.findall(whole)),
+            imports.originals,
+            vocabulary,
         )
 
 
@@ -180,8 +191,10 @@ def _units(segment: Segment, facts: _Facts) -> Iterator[Unit]:
     body = inner[0].start if inner else segment.end
     yield _unit(facts, segment.name, "", segment.start, body)
     heads = frozenset(_NAME.findall(segment.header))
-    layer = any(_LAYER_BASES.search(name) for name in heads) or (
-        _MAKES_PARAMETERS.search(facts.text, segment.start, segment.end) is not None
+    layer = (
+        any(_LAYER_BASES.search(name) for name in heads)
+        or _MAKES_PARAMETERS.search(facts.text, segment.start, segment.end) is not None
+        or not facts.spoken({segment.name, *heads}).isdisjoint(facts.vocabulary.lasts(Meaning.NORM))
     )
     for method in inner:
         if method.name != "__init__":
@@ -199,12 +212,13 @@ def _unit(facts: _Facts, top: str, name: str, start: int, end: int) -> Unit:
     if bisect_right(facts.powers, end) > bisect_right(facts.powers, start - 1):
         operations.add("pow")
     mentioned = frozenset(plain.union(*(facts.members[each] for each in plain & facts.members.keys())))
+    words, spoken = facts.vocabulary, facts.spoken(mentioned)
     return Unit(
         top,
         name,
         mentioned,
-        statistic=not STATISTICS.isdisjoint(operations),
-        stop=not STOPPING.isdisjoint(operations),
+        statistic=not (STATISTICS.isdisjoint(operations) and words.lasts(Meaning.STATISTIC).isdisjoint(spoken)),
+        stop=not (STOPPING.isdisjoint(operations) and words.lasts(Meaning.STOP).isdisjoint(spoken)),
         converts=bisect_right(facts.conversions, end) > bisect_right(facts.conversions, start - 1),
         state=not facts.buffers.isdisjoint(mentioned) or any(RUNNING.match(each) for each in mentioned),
         spread=not _SPREADS.isdisjoint(operations),

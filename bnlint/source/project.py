@@ -14,6 +14,8 @@ from bnlint.source.modules import Module, modules
 from bnlint.source.outline import CALLED, Outline, Unit, outline
 from bnlint.source.screen import Elsewhere, reach
 from bnlint.source.text import SourceText
+from bnlint.source.words import Words
+from bnlint.vocabulary import Vocabulary, no_words
 
 #: how many files a flow is followed into, one behind the other
 MAX_FILES = 3
@@ -56,9 +58,11 @@ class Project:
 
     Args:
         paths: The files that are checked, as findings are to call them.
+        vocabulary: The words that hold in a file.
     """
 
-    def __init__(self, paths: Sequence[Path] = ()) -> None:
+    def __init__(self, paths: Sequence[Path] = (), vocabulary: Callable[[Path], Vocabulary] = no_words) -> None:
+        self.words = Words(vocabulary, self.find, self.read, self._exists, self._remembered)
         self._spelled = {absolute(path): str(path) for path in paths}
         self._files: dict[Path, Read | None] = {}
         self._memory: dict[Hashable, tuple[object, frozenset[Path]]] = {}
@@ -78,7 +82,7 @@ class Project:
         if file not in self._files:
             while len(self._files) >= MAX_KEPT:
                 del self._files[next(iter(self._files))]
-            self._files[file] = _read(file)
+            self._files[file] = _read(file, self.words.vocabulary)
         return self._files[file]
 
     def _exists(self, path: Path) -> bool:
@@ -178,7 +182,8 @@ class Project:
     def imported(self, file: Path, sketch: Outline) -> Callable[[Unit], Iterable[Elsewhere]]:
         """Return a function that says what a unit of a file reaches in other files."""
         return lambda unit: (
-            replace(self._elsewhere(each, MAX_FILES), name=name) for name, each in self._used(file, sketch, unit)
+            *(replace(self._elsewhere(each, MAX_FILES), name=name) for name, each in self._used(file, sketch, unit)),
+            *self.words.reached(file, sketch, unit),
         )
 
     def inherited(self, file: Path, sketch: Outline) -> Iterator[Unit]:
@@ -257,7 +262,8 @@ class Project:
         stop = any(unit.stop or (unit.converts and unit.statistic) for unit in units)
         if hops > 1:
             used = {each for unit in units for _, each in self._used(definition.file, read.outline, unit)}
-            for further in (self._elsewhere(each, hops - 1) for each in used):
+            declared = (each for unit in units for each in self.words.reached(definition.file, read.outline, unit))
+            for further in (*(self._elsewhere(each, hops - 1) for each in used), *declared):
                 statistic, stop = statistic or further.statistic, stop or further.stop
                 needed |= further.needed
         return Elsewhere(statistic, stop, frozenset(needed)) if len(needed) <= MAX_DEFINITIONS else Elsewhere()
@@ -279,11 +285,11 @@ def absolute(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def _read(file: Path) -> Read | None:
+def _read(file: Path, vocabulary: Callable[[Path], Vocabulary]) -> Read | None:
     try:
         if not file.is_file() or file.stat().st_size > MAX_BYTES:
             return None
         text = SourceText.decode(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return None
-    return Read(text, outline(text.text))
+    return Read(text, outline(text.text, vocabulary(file)))

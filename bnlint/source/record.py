@@ -22,6 +22,7 @@ from bnlint.source.values import (
     Tensor,
     Value,
 )
+from bnlint.vocabulary import Word
 
 #: nodes after which the flow of one function counts as lost
 MAX_NODES = 20_000
@@ -109,14 +110,17 @@ class Recorder:
     def stopped(self, node: int, stops: list[Node]) -> int:
         """Put stops behind another value."""
         for stop in stops:
-            node = self.graph.add(Kind.STOP, stop.name, [node], origin=stop.origin, mode=stop.mode)
+            node = self.graph.add(
+                Kind.STOP, stop.name, [node], attributes=stop.attributes, origin=stop.origin, mode=stop.mode
+            )
         return node
 
     def _behind(self, state: State, node: int, location: SourceLocation | None) -> Tensor:
         off = state.grad_off[-1] if state.grad_off else None
         if isinstance(off, GradOff):
             origin = Origin(location, off.region, self.symbol)
-            node = self.graph.add(Kind.STOP, off.kind, [node], origin=origin, mode=state.mode)
+            words = {"word": off.word} if off.word else None
+            node = self.graph.add(Kind.STOP, off.kind, [node], attributes=words, origin=origin, mode=state.mode)
         return Tensor(node)
 
     def stop(
@@ -126,10 +130,12 @@ class Recorder:
         tensor: Tensor,
         location: SourceLocation,
         region: SourceLocation | None = None,
+        *,
+        word: Word | None = None,
     ) -> Tensor:
-        """Append a stop; `region` is the whole expression where only a part of it stops."""
-        origin = Origin(location, region, self.symbol)
-        return Tensor(self.graph.add(Kind.STOP, kind, [tensor.node], origin=origin, mode=state.mode))
+        """Append a stop; `region` is the whole expression where only a part of it stops, `word` a declared name."""
+        origin, words = Origin(location, region, self.symbol), {"word": word} if word else None
+        return Tensor(self.graph.add(Kind.STOP, kind, [tensor.node], attributes=words, origin=origin, mode=state.mode))
 
     def operand(self, state: State, value: Value) -> int | None:
         """Return the node of a value that takes part in arithmetic, None when it is no tensor or number at all."""

@@ -9,11 +9,12 @@ from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph
 from bnlint.source import syntax
 from bnlint.source.classes import describe
-from bnlint.source.from_ast import MAX_TABLE
 from bnlint.source.interpret import Interpreter
 from bnlint.source.names import module_names, starred
 from bnlint.source.record import FlowLost
+from bnlint.source.toplevel import MAX_TABLE
 from bnlint.source.values import Function, Scope, State, Value
+from bnlint.vocabulary import Meaning, Word
 
 
 class _Names(Mapping[str, Value]):
@@ -48,6 +49,9 @@ def scope_of(
     locate: Callable[[syntax.Node], SourceLocation],
     resolve: Callable[[str], Value | None],
     homes: dict[syntax.Node, Scope],
+    *,
+    methods: Mapping[str, Word] | None = None,
+    defined: Callable[[str, str], Word | None] = lambda _, __: None,
 ) -> Scope:
     """Return the scope of a file.
 
@@ -56,6 +60,8 @@ def scope_of(
         locate: Says where a node of it stands.
         resolve: Says what its imports lead to.
         homes: Where the scopes of functions are kept; those of this file are added.
+        methods: The methods that are declared names in it.
+        defined: Says which declared name a definition of it is.
     """
     makers: dict[str, Callable[[], Value | None]] = {}
     stars = [path for statement in module.body if (path := starred(statement)) is not None]
@@ -64,7 +70,7 @@ def scope_of(
         paths = (f"{path}{name}" if path.endswith(".") else f"{path}.{name}" for path in reversed(stars))
         return next((value for path in paths if (value := resolve(path)) is not None), None)
 
-    scope = Scope(_Names(makers, from_stars), locate, resolve, homes)
+    scope = Scope(_Names(makers, from_stars), locate, resolve, homes, methods or {}, defined)
     bound = module_names(module)
     makers |= {name: lambda value=value: value for name, value in bound.items()}  # type: ignore[misc]
     functions: dict[str, Callable[[], Value | None]] = {}
@@ -84,6 +90,9 @@ def scope_of(
             case _:
                 continue
     makers |= functions | tables
+    # A declared name means what it is declared to be; what stands in it is not looked at.
+    words = {name: word for name in makers if (word := defined(name, "")) and word.meaning is not Meaning.NORM}
+    makers |= {name: lambda word=word: word for name, word in words.items()}  # type: ignore[misc]
     return scope
 
 

@@ -48,7 +48,10 @@ class SourceText:
         head = b"\n".join(source[:_HEAD].splitlines()[:2])
         encoding = tokenize.detect_encoding(io.BytesIO(head).readline)[0] if b"coding" in head else "utf-8"
         encoding = "utf-8" if encoding == "utf-8-sig" else encoding
-        return cls(source[len(bom) :].decode(encoding), encoding, bom)
+        try:
+            return cls(source[len(bom) :].decode(encoding), encoding, bom)
+        except LookupError as error:  # Python knows `rot13`, but for other things than text
+            raise SyntaxError(f"unknown encoding: {encoding}") from error
 
     def encode(self, text: str) -> bytes:
         """Encode a changed text as the file was."""

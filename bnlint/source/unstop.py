@@ -67,6 +67,16 @@ def without_function(
     return None if kept is None else _peeled(text, parsed, call, parent, kept)
 
 
+def without_call(text: SourceText, parsed: Parsed, location: SourceLocation) -> list[Edit] | None:
+    """Return the edits that leave of a call its one argument; None where it has others, or a comment would be lost."""
+    for parent in nodes(parsed.module):
+        for call in parent.children:
+            if isinstance(call, cst.Call) and parsed.locate(call) == location:
+                plain = len(call.args) == 1 and not call.args[0].star and call.args[0].keyword is None
+                return _peeled(text, parsed, call, parent, (call.args[0].value, "")) if plain else None
+    return None
+
+
 def call_at(parsed: Parsed, location: SourceLocation) -> tuple[cst.Call, cst.CSTNode] | None:
     """Return the call of a stopping function at a place, and what stands around it."""
     for parent in nodes(parsed.module):

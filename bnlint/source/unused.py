@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from bnlint.catalog import BY_CODE
 from bnlint.finding import Edit, Finding, Fix, SourceLocation
@@ -16,6 +17,7 @@ from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, STOPS
 from bnlint.source.outline import CONVERSIONS, STATISTICS
 from bnlint.source.suppress import Comments, Suppression, read_comments
 from bnlint.source.text import LINE_ENDS
+from bnlint.vocabulary import Meaning, Vocabulary
 
 RULE = "BN002"
 
@@ -36,29 +38,46 @@ _CAUSES = {
 }
 _COMPUTES = re.compile(r"[(\[*/+@%=-]")
 _NAMED = re.compile(r"bnlint\s*:|noqa\s*:[^\r\n]*\bBN\d", re.IGNORECASE)
+_NAMED_AT_ALL = re.compile(r"(bnlint|noqa)\s*:", re.IGNORECASE)
 
 
-def names_rules(source: str) -> bool:
-    """Whether a file may hold a comment that suppresses one of our rules."""
-    return _NAMED.search(source) is not None
+def names_rules(source: str, vocabulary: Vocabulary) -> bool:
+    """Whether a file may hold a comment that suppresses one of our rules, or of those that its project adds."""
+    return (_NAMED_AT_ALL if vocabulary.rules else _NAMED).search(source) is not None
 
 
-def judged(source: str, findings: Sequence[Finding], path: str) -> list[Finding]:
+def judged(source: str, findings: Sequence[Finding], path: str, vocabulary: Vocabulary) -> list[Finding]:
     """Return the findings that no comment suppresses, and one for each code of a comment that suppresses none."""
     comments = read_comments(source)
     used = {(each, finding.code) for finding in findings for each in comments.covering(finding)}
     left = [finding for finding in findings if not comments.covering(finding)]
-    return left + [each for each in _unused(source, comments, used, path) if not comments.covering(each)]
+    unused = _unused(source, comments, used, path, vocabulary)
+    return left + [each for each in unused if not comments.covering(each)]
 
 
-def _unused(source: str, comments: Comments, used: set[tuple[Suppression, str]], path: str) -> Iterator[Finding]:
-    lines = LINE_ENDS.split(source)
+def _unused(
+    source: str, comments: Comments, used: set[tuple[Suppression, str]], path: str, vocabulary: Vocabulary
+) -> Iterator[Finding]:
+    lines, own = LINE_ENDS.split(source), _own_causes(source, vocabulary)
+    codes = {*BY_CODE, *vocabulary.rules}
     for each in comments.all:
         reach = _reach(each, comments, lines)
         for index, code in enumerate(each.codes):
-            needed = (each, code) in used or (code in BY_CODE and _CAUSES.get(code, _COMPUTES).search(reach))
-            if not needed and _is_ours(each, code):
-                yield _finding(each, index, lines, path)
+            causes = [own[code]] if code in own else []
+            causes += [_CAUSES.get(code, _COMPUTES)] if code in BY_CODE else []
+            needed = (each, code) in used or any(cause.search(reach) for cause in causes)
+            if not needed and (code in vocabulary.rules or _is_ours(each, code)):
+                yield _finding(each, index, lines, path, codes)
+
+
+def _own_causes(source: str, vocabulary: Vocabulary) -> dict[str, re.Pattern[str]]:
+    """Return by code the declared names, as this file calls them, for which a rule may report a statement."""
+    words: dict[str, set[str]] = defaultdict(set)
+    for word in vocabulary.words:
+        codes = {Meaning.STOP: ("BN101", "BN102", "BN103"), Meaning.STATISTIC: ("BN102",)}.get(word.meaning, ())
+        for code in codes if word.rule is None else (word.rule.code,):
+            words[code] |= {word.last, *re.findall(rf"\b{word.last}\s+as\s+(\w+)", source)}
+    return {code: _words(names) for code, names in words.items()}
 
 
 def _reach(suppression: Suppression, comments: Comments, lines: Sequence[str]) -> str:
@@ -74,13 +93,13 @@ def _is_ours(suppression: Suppression, code: str) -> bool:
     return code != RULE and "static" in BY_CODE[code].engines
 
 
-def _finding(suppression: Suppression, index: int, lines: Sequence[str], path: str) -> Finding:
+def _finding(suppression: Suppression, index: int, lines: Sequence[str], path: str, codes: Collection[str]) -> Finding:
     code, start, end = suppression.spans[index]
     rule = BY_CODE[RULE]
-    if code in BY_CODE:
+    if code in codes:
         message = f"this comment suppresses no {code}: none is found here"
     else:
-        near = difflib.get_close_matches(code, BY_CODE, n=1, cutoff=0.0)[0]
+        near = difflib.get_close_matches(code, sorted(codes), n=1, cutoff=0.0)[0]
         message = f"no rule has the code {code}; the nearest is {near}"
     return Finding(
         rule.code,
@@ -89,7 +108,7 @@ def _finding(suppression: Suppression, index: int, lines: Sequence[str], path: s
         message,
         SourceLocation(path, suppression.row, start + 1, suppression.row, end + 1),
         fix=_fix(suppression, index, lines, path),
-        about=code if code in BY_CODE else None,
+        about=code if code in codes else None,
     )
 
 

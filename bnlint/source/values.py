@@ -10,6 +10,7 @@ from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Mode
 from bnlint.source import syntax
 from bnlint.source.declared import Declared
+from bnlint.vocabulary import Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Class:
     """A class of the project: its methods (those of its bases included) and what its text says of its attributes.
 
     `members` tells what makes an attribute; that is asked only when the flow needs it. `bases` are the last names of
-    its base classes, and of theirs as far as the project tells.
+    its base classes, and of theirs as far as the project tells. `words` are its members that are declared names.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Class:
     members: Mapping[str, Member] = field(default_factory=dict)
     bases: frozenset[str] = frozenset()
     declared: Declared = field(default_factory=Declared)
+    words: Mapping[str, Word] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +123,16 @@ class Scope:
         locate: Says where a node of it stands.
         resolve: Says what a dotted path (`.stats.center`) leads to in the project, None where it leads out of it.
         homes: The scope of each function, shared by all scopes of one check.
+        methods: The methods that are declared names here.
+        defined: Says which declared name a definition at the top level is, or a member of it.
     """
 
     names: Mapping[str, Value]
     locate: Callable[[syntax.Node], SourceLocation]
     resolve: Callable[[str], Value | None]
     homes: dict[syntax.Node, Scope]
+    methods: Mapping[str, Word] = field(default_factory=dict)
+    defined: Callable[[str, str], Word | None] = lambda _, __: None
 
     def value(self, dotted: str) -> Value | None:
         """Return what a dotted name means here, where it leads to something in the project."""
@@ -145,23 +151,39 @@ class Instance:
     attributes: dict[str, Value] = field(default_factory=dict)
 
 
+#: what calling a class that is a declared name, or an object of it, may go through
+_APPLYING = frozenset({"apply", "forward", "__call__"})
+
+
+def member_word(value: Value, name: str) -> Word | None:
+    """Return the declared name that an attribute of a value is."""
+    match value:
+        case Class(words=words) | Instance(cls=Class(words=words)):
+            return words.get(name)
+        case Word() if name in _APPLYING:
+            return value
+        case _:
+            return None
+
+
 def unknown(*sources: Value) -> Opaque:
     """Return a value of which nothing is known but the attribute of `self` that went into it, if one did."""
     texts = (source.text for source in sources if isinstance(source, Opaque))
     return Opaque(next((text for text in texts if text.startswith("self.")), "?"))
 
 
-Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Switch | Class | Instance
+Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Switch | Class | Instance | Word
 
 Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
 class GradOff:
-    """A region in which no gradient is recorded."""
+    """A region in which no gradient is recorded; `word` is the declared name that makes it one."""
 
     kind: str
     region: SourceLocation
+    word: Word | None = None
 
 
 @dataclass(slots=True)

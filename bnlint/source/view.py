@@ -14,6 +14,7 @@ from bnlint.source.scope import scope_of
 from bnlint.source.screen import blanked
 from bnlint.source.text import parsed
 from bnlint.source.values import Scope, Value
+from bnlint.vocabulary import Meaning
 
 #: how many syntax trees of other files are kept
 MAX_TREES = 64
@@ -54,24 +55,32 @@ class View:
         """Return the scope of the checked file."""
         homes: dict[syntax.Node, Scope] = {}
         scopes: dict[Path, Scope | None] = {}
+        words = self._project.words
 
         def scope(file: Path) -> Scope | None:
             if file not in scopes:
                 seen = self._tree(file)
-                made = None if seen is None else scope_of(seen.module, seen.locate, resolving(file), homes)
-                scopes[file] = made
+                scopes[file] = None if seen is None else made(seen, file, resolving(file))
             return scopes[file]
 
         def resolving(file: Path) -> Callable[[str], Value | None]:
             def resolve(dotted: str) -> Value | None:
+                word = words.imported(file, dotted)
+                if word is not None and word.meaning is not Meaning.NORM:
+                    return word
                 found = self._project.find(file, dotted)
                 there = scope(found.file) if found and found.name in self._needed.get(found.file, ()) else None
-                return there.names.get(found.name) if found and there else None
+                return there.names.get(found.name, word) if found and there else word
 
             return resolve
 
-        own = resolving(self._file) if self._needed else lambda _: None
-        return scope_of(tree.module, tree.locate, own, homes)
+        def made(seen: SyntaxTree, file: Path, resolve: Callable[[str], Value | None]) -> Scope:
+            methods = words.vocabulary(file).methods
+            defined = functools.partial(words.defined, file)
+            return scope_of(seen.module, seen.locate, resolve, homes, methods=methods, defined=defined)
+
+        spoken = self._needed or words.vocabulary(self._file).words
+        return made(tree, self._file, resolving(self._file) if spoken else lambda _: None)
 
     def _tree(self, file: Path) -> SyntaxTree | None:
         if file not in self._trees:

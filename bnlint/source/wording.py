@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bnlint.catalog import PLAIN, Fact, Rule, severity
 from bnlint.finding import Finding, Mark, Severity
-from bnlint.flow.graph import FlowGraph, Kind
+from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.purposes import Purpose
 from bnlint.flow.sites import Statistic
 from bnlint.flow.traits import Trait
@@ -17,6 +17,7 @@ from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
 from bnlint.source.updates import fix_of
 from bnlint.source.verdicts import Reported
+from bnlint.vocabulary import Word
 
 
 def finding_of(text: SourceText, parsed: Parsed, graph: FlowGraph, about: Reported) -> Finding | None:
@@ -25,7 +26,10 @@ def finding_of(text: SourceText, parsed: Parsed, graph: FlowGraph, about: Report
     node = graph[statistic.stops[0] if statistic is not None else fact.node if isinstance(fact, Trait) else 0]
     if node.origin.location is None:
         return None
-    finding = Finding(rule.code, rule.name, severity(rule, fact), "", node.origin.location, node.origin.symbol)
+    word = node.attributes.get("word")
+    own = word.rule if isinstance(word, Word) else None
+    named = rule if own is None else replace(rule, code=own.code, name=own.name, severity=own.severity)
+    finding = Finding(named.code, named.name, severity(named, fact), "", node.origin.location, node.origin.symbol)
     # Another file is mended when it is checked itself.
     mendable = within(graph, parsed.path)
     match fact:
@@ -38,7 +42,7 @@ def finding_of(text: SourceText, parsed: Parsed, graph: FlowGraph, about: Report
         case Fact() if statistic is not None:
             return replace(
                 finding,
-                message=_message(rule, PLAIN.get(statistic.name, statistic.name), node.name, fact.purpose),
+                message=_message(rule, PLAIN.get(statistic.name, statistic.name), node, fact.purpose),
                 statistic=statistic.name,
                 stop=node.name,
                 marks=_marks(graph, _places(graph, statistic)),
@@ -59,14 +63,16 @@ _HOW = {
 }
 
 
-def _message(rule: Rule, statistic: str, stop: str, purpose: Purpose | None) -> str:
-    why = f" ({purpose.reason})" if purpose else ""
+def _message(rule: Rule, statistic: str, stop: Node, purpose: Purpose | None) -> str:
+    why, word = f" ({purpose.reason})" if purpose else "", stop.attributes.get("word")
     if rule.code == "BN103":
-        return f"the {statistic} that normalizes this input is computed from a detached copy of it{why}"
+        copied = f"a copy of it that {word.shown} detaches" if isinstance(word, Word) else "a detached copy of it"
+        return f"the {statistic} that normalizes this input is computed from {copied}{why}"
     if rule.code == "BN105":
         lost = "its gradient lacks what the losses of the others owe to this one"
         return f"the {statistic} that normalizes its own input is exchanged between processes in place: {lost}{why}"
-    how = _HOW.get(stop, "leaves autograd as a plain number")
+    how = _HOW.get(stop.name, "leaves autograd as a plain number")
+    how += f" by {word.shown}" if isinstance(word, Word) else ""
     return f"the {statistic} that normalizes its own input {how}: no gradient flows through it{why}"
 
 

@@ -336,3 +336,13 @@ def test_config_prints_toml_that_says_the_same(cli: Cli) -> None:
     cli.write("again/bnlint.toml", result.out)
     assert tomllib.loads(cli("config", "again").out) == said
     assert "the defaults" in cli("config", "sub", "--isolated").out
+
+
+def test_config_shows_what_variables_set(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.write("bnlint.toml", 'output-format = "github"\ncache-dir = "kept"\n')
+    assert 'output-format = "github"\n' in cli("config").out
+    monkeypatch.setenv("BNLINT_OUTPUT_FORMAT", "json")
+    monkeypatch.setenv("BNLINT_CACHE_DIR", "elsewhere")
+    said = cli("config").out
+    assert 'output-format = "json"  # --output-format or BNLINT_OUTPUT_FORMAT\n' in said
+    assert 'cache-dir = "elsewhere"  # --cache-dir or BNLINT_CACHE_DIR\n' in said

@@ -12,6 +12,7 @@ import pytest
 from terminal import BAD, FIXED, UNFIXABLE, Cli, Result
 
 from bnlint import __version__
+from bnlint.pages import load_pages
 
 ROOT = Path(__file__).parents[2]
 
@@ -251,6 +252,24 @@ def test_rule_prints_a_page_or_the_list(cli: Cli) -> None:
     assert listed == sorted(listed)
     assert "BN101" in listed
     assert all(code in cli("rule", "--all").out for code in listed)
+
+
+def test_the_list_of_rules_has_columns_and_one_sentence_each(cli: Cli) -> None:
+    pages = load_pages().values()
+    rows = cli("rule").out.splitlines()
+    starts = {row.index("Reports ") for row in rows}
+    assert len(rows) == len(pages) and len(starts) == 1
+    for row, page in zip(rows, pages, strict=True):
+        said = row[min(starts) :]
+        assert said[:-1] == page.summary[: len(said) - 1] and said.endswith(".") and ". " not in said
+
+
+def test_a_terminal_has_a_line_for_each_rule(cli: Cli) -> None:
+    cli.monkeypatch.setenv("COLUMNS", "80")
+    cli.monkeypatch.setenv("FORCE_COLOR", "1")
+    rows = cli("rule").out.splitlines()
+    assert len(rows) == len(load_pages())
+    assert {len(row) for row in rows} == {80} and all(row.endswith("...") for row in rows)
 
 
 def test_as_a_process(cli: Cli) -> None:

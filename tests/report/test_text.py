@@ -116,6 +116,15 @@ def test_nothing_of_the_source_steers_the_terminal() -> None:
     )
 
 
+def test_a_file_name_is_shown_escaped() -> None:
+    name = "a\x1b[31m\n\udcff\u202e.py"
+    finding = found(replace(place("mean"), path=name), ("use", "is used here", place("x - mean", path=name + "i")))
+    escaped = r"a\x1b[31m\n\udcff\u202e.py"
+    assert f"--> {escaped}:5:5\n" in shown(finding)
+    assert f"is used here ({escaped}i:11" in shown(finding)
+    assert concise.render([finding]) == f"{escaped}:5:5: BN101 a message"
+
+
 def test_markup_of_rich_is_plain_text() -> None:
     source = "x = stats['[bold]'] + [red][m.detach()]\n"
     assert "x = stats['[bold]'] + [red][m.detach()]" in shown(found(place("m.", source)), source)

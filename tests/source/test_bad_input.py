@@ -22,6 +22,7 @@ BROKEN = {
     "not in its encoding": b"m = x.mean().detach()  # \xff\n",
     "UTF-16": "m = x.mean().detach()\n".encode("utf-16"),
     "an unknown encoding": b"# coding: no-such-encoding\nm = x.mean().detach()\n",
+    "an encoding of no text": b"# coding: rot13\nm = x.mean().detach()\n",
     "a BOM against the coding line": codecs.BOM_UTF8 + b"# coding: latin-1\nm = x.mean().detach()\n",
     "deep parentheses": BAD + b"y = " + b"(" * 5_000 + b"1" + b")" * 5_000 + b"\n",
     "deep lists": BAD + b"y = " + b"[" * 5_000 + b"]" * 5_000 + b"\n",

@@ -1,0 +1,79 @@
+"""Refuse what no run can do before it begins: nothing is read, fixed or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bnlint import atomic
+from bnlint.errors import UsageError
+from bnlint.paths import exists
+from bnlint.report import statistics
+from bnlint.settings import Settings
+from bnlint.targets import Targets
+
+
+def require_checkable(targets: Targets, settings: Settings) -> None:
+    """Refuse options of `check` that do not fit each other, the targets or the disk."""
+    options, base = settings.options, settings.base
+    reason = options["add_ignores"]
+    _require_models(targets, options)
+    _ = settings.cache, settings.base  # a wrong one is told before anything is fixed
+    if options["output_file"] is not None:
+        atomic.require_place(options["output_file"])
+    if options["statistics"] and base.output_format not in statistics.FORMATS:
+        raise UsageError(
+            f"--statistics has no {base.output_format} format", hint=f"there are {', '.join(statistics.FORMATS)}"
+        )
+    if options["write_baseline"] and settings.baseline is None:
+        raise UsageError(
+            "say where the baseline is", hint="bnlint check --baseline bnlint-baseline.json --write-baseline"
+        )
+    if reason is not None and (not reason.strip() or len(reason.splitlines()) > 1):
+        raise UsageError(
+            "--add-ignores wants a reason, in one line", hint='bnlint check --add-ignores "frozen on purpose"'
+        )
+    if not (options["fix"] or reason is not None):
+        return
+    if options["fix"] and reason is not None:
+        raise UsageError("--fix and --add-ignores change the same lines", hint="run bnlint fix first")
+    if targets.models:
+        raise UsageError("--fix and --add-ignores change source", hint="repair a checkpoint with bnlint fix model.pt")
+    if targets.stdin:
+        raise UsageError("what comes on stdin has no file to change", hint="bnlint fix - prints the result")
+
+
+def require_fixable(
+    targets: Targets, *, diff: bool, output: Path | None, certificate: Path | None, options: Mapping[str, Any]
+) -> None:
+    """Refuse options of `fix` that do not fit each other, the targets or the disk."""
+    _require_models(targets, options)
+    if targets.factories:
+        raise UsageError(
+            "a factory is code, and has no file to write a model to",
+            where=targets.factories[0],
+            hint="fix its source, or call bnlint.repair(model, *inputs) on the model",
+        )
+    if diff and targets.checkpoints:
+        raise UsageError("--diff shows changes of source", hint=f"bnlint check {targets.checkpoints[0]}")
+    if len(targets.checkpoints) > 1:
+        raise UsageError("repair one checkpoint at a time")
+    for option, file in (("-o", output), ("--certificate", certificate)):
+        if file is not None and not targets.checkpoints:
+            raise UsageError(f"{option} is for a checkpoint; source is fixed in place", hint="bnlint fix --diff")
+        if file is not None:
+            atomic.require_place(file)
+
+
+def require_other_output(output: Path | None, files: Sequence[Path]) -> None:
+    """Refuse to print findings into a file in which they are looked for: an argument was forgotten."""
+    if output is not None and exists(output) and any(exists(file) and output.samefile(file) for file in files):
+        raise UsageError("-o would print the findings over this file to check", where=str(output))
+
+
+def _require_models(targets: Targets, options: Mapping[str, Any]) -> None:
+    given = {"--input": options["inputs"], "--code": options["code"], "--allow": options["allow"]}
+    named = next((name for name, value in {**given, "--trust": options["trust"]}.items() if value), None)
+    if named is not None and not targets.models:
+        raise UsageError(f"{named} is for models, and there is only source", hint="name a checkpoint or a factory")
