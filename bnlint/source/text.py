@@ -38,7 +38,11 @@ class SourceText:
         bom = codecs.BOM_UTF8 if source.startswith(codecs.BOM_UTF8) else b""
         encoding, _ = tokenize.detect_encoding(io.BytesIO(b"\n".join(source.splitlines()[:2])).readline)
         encoding = "utf-8" if encoding == "utf-8-sig" else encoding
-        text = source[len(bom) :].decode(encoding)
+        return cls.of(source[len(bom) :].decode(encoding), encoding, bom)
+
+    @classmethod
+    def of(cls, text: str, encoding: str = "utf-8", bom: bytes = b"") -> SourceText:
+        """Take the characters as they are, whatever a coding line says."""
         lines = [match.end() - match.start() for match in _LINES.finditer(text)]
         return cls(text, encoding, bom, tuple(accumulate(lines, initial=0)))
 

@@ -41,7 +41,7 @@ def found(location: SourceLocation | None, *marks: tuple[str, str, SourceLocatio
 
 def shown(finding: Finding, source: str | None = SOURCE, **console: object) -> str:
     file = io.StringIO()
-    text.render([finding], lambda path: source if path == "norm.py" else None, Console(file=file, **console))
+    text.render([finding], lambda at: source if at.path == "norm.py" else None, Console(file=file, **console))
     return file.getvalue()
 
 
