@@ -42,26 +42,22 @@ def read_notebook(source: bytes, path: str) -> Notebook:
         for number, cell in enumerate(cells, 1):
             text = _source(cell)
             if text is not None:
-                python = _python(text, SourceLocation(path, 1, 1, 1, 1, cell=number)) if _in_python(cell) else ""
-                broken += [python] if isinstance(python, Finding) else []
-                read.append(Cell(number, text, _blank(text) if isinstance(python, Finding) or not python else python))
+                python, reason = _python(text) if _in_python(cell) else ("", None)
+                read.append(Cell(number, text, python or _blank(text), _defines(python)))
+                broken += [_invalid(reason, path, number)] if reason is not None else []
     return Notebook(path, tuple(read), tuple(broken))
 
 
-def _python(text: str, where: SourceLocation) -> str | Finding:
-    """Return what of a cell is Python, or say why that cannot be told."""
+def _python(text: str) -> tuple[str, Exception | None]:
+    """Return what of a cell is Python, and why that cannot be told."""
     if _error(text) is None:
-        return text
+        return text, None
     python = without_magics(text)
     error = _error(python) if python is not None else None
+    if python is not None and error is None:
+        return python, None
     # A cell that is indented as a whole runs too.
-    if python is None or (error is not None and _error(textwrap.dedent(python)) is None):
-        return ""
-    if error is None:
-        return python
-    line, column = max(getattr(error, "lineno", None) or 1, 1), max(getattr(error, "offset", None) or 1, 1)
-    said = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply to be parsed"
-    return _broken(SourceLocation(where.path, line, column, line, column, cell=where.cell), f"not valid Python: {said}")
+    return "", None if python is None or _error(textwrap.dedent(python)) is None else error
 
 
 def _error(text: str) -> Exception | None:
@@ -70,6 +66,17 @@ def _error(text: str) -> Exception | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return error
     return None
+
+
+def _defines(python: str) -> frozenset[str]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return frozenset(node.name for node in ast.parse(python).body if isinstance(node, kinds))
+
+
+def _invalid(error: Exception, path: str, number: int) -> Finding:
+    line, column = (max(getattr(error, name, None) or 1, 1) for name in ("lineno", "offset"))
+    said = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply to be parsed"
+    return _broken(SourceLocation(path, line, column, line, column, cell=number), f"not valid Python: {said}")
 
 
 def _blank(text: str) -> str:

@@ -14,7 +14,9 @@ from bnlint.source.ignores import ignore_edits, with_ignores
 from bnlint.source.notebook import Notebook
 from bnlint.source.notebook_file import NotebookFile
 from bnlint.source.project import Project
+from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, compatible
+from bnlint.source.unused import RULE as UNUSED
 
 NOTEBOOK = ".ipynb"
 
@@ -32,9 +34,33 @@ def inspect(source: bytes, path: str, project: Project | None = None) -> Checked
     if not is_notebook(path):
         return inspect_source(source, path, project)
     notebook = read_notebook(source, path)
-    checked = inspect_source(notebook.module.encode(), path, project) if notebook.cells else Checked()
+    checked = _checked(notebook, project)
     found = [*notebook.broken, *(notebook.told(finding) for finding in checked.findings)]
     return Checked(tuple(sorted(found, key=lambda finding: _position(finding, path))), checked.lost)
+
+
+def _checked(notebook: Notebook, project: Project | None) -> Checked:
+    """Check the module of a notebook, and what it was before a definition came anew."""
+    from bnlint.source.check import inspect_source
+
+    if not notebook.cells:
+        return Checked()
+    whole = inspect_source(notebook.module.encode(), notebook.path, project)
+    found = {_key(finding): finding for finding in whole.findings}
+    for text in notebook.earlier():
+        checked = inspect_source(text.encode(), notebook.path, project)
+        # Whether a comment is used, and what it suppresses, the whole notebook tells.
+        told = [finding for finding in checked.findings if finding.code != UNUSED]
+        own = [finding for finding in told if finding.location and finding.location.path == notebook.path]
+        left = suppressed(notebook.module, own)
+        for finding in told:
+            if finding in left or finding not in own:
+                found.setdefault(_key(finding), finding)
+    return Checked(tuple(found.values()), whole.lost)
+
+
+def _key(finding: Finding) -> object:
+    return finding.code, finding.location, finding.statistic
 
 
 def fix(

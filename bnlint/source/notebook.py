@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,11 +22,13 @@ class Cell:
         number: Its place among all cells of the notebook, from 1.
         text: Its source.
         python: The same with nothing in it but Python, on the same lines.
+        defines: The functions and classes that it defines.
     """
 
     number: int
     text: str
     python: str
+    defines: frozenset[str] = frozenset()
 
     @property
     def lines(self) -> int:
@@ -36,7 +38,7 @@ class Cell:
     @property
     def piece(self) -> str:
         """Its part of the module: an empty line behind it takes what is inserted behind its last line."""
-        return self.python + "\n" * (1 if self.python.endswith("\n") else 2)
+        return self.python + "\n" * (1 if self.text.endswith("\n") else 2)
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,18 @@ class Notebook:
     def module(self) -> str:
         """The text of the module."""
         return "".join([_HEAD, *(cell.piece for cell in self.cells)])
+
+    def earlier(self) -> Iterator[str]:
+        """Yield the module as far as it goes before each cell that defines anew what one before it does.
+
+        Of two definitions with one name a module means the last; in a notebook the first had its time.
+        """
+        text, defined = [_HEAD], set[str]()
+        for cell in self.cells:
+            if not defined.isdisjoint(cell.defines):
+                yield "".join(text)
+            text.append(cell.piece)
+            defined |= cell.defines
 
     @cached_property
     def _above(self) -> list[int]:

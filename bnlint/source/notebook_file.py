@@ -14,6 +14,7 @@ from bnlint.finding import Edit, SourceLocation
 from bnlint.source.notebook import clipped, span
 from bnlint.source.text import SourceText, apply
 
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _UNIT = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.|[^\\]", re.DOTALL)
 _decode = json.JSONDecoder().raw_decode
@@ -105,7 +106,7 @@ class NotebookFile:
         last = spelled.start(end) if end > start else first
         raw = self.file.text[spelled.literals[0].offsets[0] : spelled.literals[-1].offsets[-1]]
         ascii_only = raw.isascii() and (self.file.text.isascii() or not text.isascii())
-        lines = [json.dumps(line, ensure_ascii=ascii_only)[1:-1] for line in replacement.splitlines(keepends=True)]
+        lines = [json.dumps(line, ensure_ascii=ascii_only)[1:-1] for line in _LINE.findall(replacement)]
         if spelled.between is not None and replacement:
             added_below = start == len(text) and text.endswith("\n")
             goes_on = end < len(text) and replacement.endswith("\n")
