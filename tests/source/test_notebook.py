@@ -16,6 +16,7 @@ from bnlint.finding import Edit, Finding, Fix, Severity, SourceLocation
 from bnlint.source.cells import read_notebook
 from bnlint.source.document import diff, fix, ignoring, inspect
 from bnlint.source.notebook import Notebook, clipped, edited
+from bnlint.source.notebook_file import NotebookFile
 from bnlint.source.project import Project
 from bnlint.source.text import SourceText, apply
 
@@ -178,10 +179,11 @@ def test_a_cell_in_another_language_is_passed_over() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_notebooks_of_version_3(whole: bool) -> None:
+    code: dict[str, Any] = {"cell_type": "code", "metadata": {}, "outputs": [], "collapsed": False}
     cells = [
         {"cell_type": "markdown", "source": "x", "metadata": {}},
-        {"cell_type": "code", "language": "python", "metadata": {}, "outputs": [], "collapsed": False, "input": ""},
-        {"cell_type": "code", "language": "R", "metadata": {}, "outputs": [], "collapsed": False, "input": "f <- function(a) a"},
+        code | {"language": "python"},
+        code | {"language": "R", "input": "f <- function(a) a"},
     ]
     cells[1]["input"] = BAD if whole else BAD.splitlines(keepends=True)
     document = {"nbformat": 3, "nbformat_minor": 0, "metadata": {"name": ""}, "worksheets": [{"cells": cells}]}
@@ -323,8 +325,6 @@ WORDS = ["x = 1\n", "y = 2\n", "# é\n", "z = '''\n", "'''\n"]
 @given(st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4), min_size=1, max_size=4), st.data())
 @settings(max_examples=60, deadline=None)
 def test_an_edited_notebook_reads_as_the_edited_module(cells: list[list[str]], data: st.DataObject) -> None:
-    from bnlint.source.notebook_file import NotebookFile
-
     content = written(*("".join(cell).rstrip("\n").lstrip("# ") or "x" for cell in cells))
     read = read_notebook(content, "nb.ipynb")
     cell = data.draw(st.sampled_from(read.cells))
