@@ -94,15 +94,19 @@ def _broken(where: SourceLocation, message: str) -> Finding:
 
 
 def _cells(document: Any) -> list[Any] | None:
-    """Return the cells; before version 4 of the format they were in worksheets."""
+    """Return the cells; in version 3 of the format they were in worksheets, and older ones are passed over."""
     match document:
+        case {"nbformat": int(version)} if version < 3:
+            return []
         case {"cells": list(cells)}:
             return cells
         case {"cells": _}:
             return None
         case {"worksheets": list(sheets)} if all(isinstance(sheet, dict) for sheet in sheets):
-            listed = [sheet.get("cells") for sheet in sheets]
+            listed = [sheet.get("cells", []) for sheet in sheets]
             return [cell for cells in listed for cell in cells] if all(isinstance(c, list) for c in listed) else None
+        case {"nbformat": int(version), **rest} if version < 4 and "worksheets" not in rest:
+            return []
         case _:
             return None
 

@@ -76,7 +76,7 @@ class NotebookFile:
         if "cells" in top:
             return list(_items(self.file.text, top["cells"]))
         sheets = (_members(self.file.text, start) for start in _items(self.file.text, top["worksheets"]))
-        return [start for sheet in sheets for start in _items(self.file.text, sheet["cells"])]
+        return [start for sheet in sheets if "cells" in sheet for start in _items(self.file.text, sheet["cells"])]
 
     def spelled(self, number: int) -> Spelled:
         """Return the source of a code cell as the file spells it."""

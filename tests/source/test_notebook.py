@@ -215,6 +215,17 @@ def test_a_notebook_imports_from_its_project(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("sheets", [None, [], [{}]])
+def test_a_notebook_of_version_3_may_have_no_cells(sheets: list[object] | None) -> None:
+    document = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}} | ({} if sheets is None else {"worksheets": sheets})
+    assert found(json.dumps(document).encode()) == []
+
+
+def test_older_notebooks_are_passed_over() -> None:
+    sheet = {"cells": [{"cell_type": "code", "language": "python", "input": ["def f(x):", "    return ("]}]}
+    assert found(json.dumps({"nbformat": 2, "worksheets": [sheet]}).encode()) == []
+
+
 # -- comments
 
 
