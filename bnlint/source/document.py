@@ -115,14 +115,14 @@ def diff(before: bytes, after: bytes, path: str) -> str:
         return ""
     if not is_notebook(path):
         old, new = (SourceText.decode(content).text for content in (before, after))
-        return _unified(old, new, path, "\n\\ No newline at end of file\n")
+        return _unified(old, new, path)
     cells = zip(read_notebook(before, path).cells, read_notebook(after, path).cells, strict=True)
-    return "".join(_unified(old.text, new.text, f"{path}:cell {old.number}", "\n") for old, new in cells)
+    return "".join(_unified(f"{old.text}\n", f"{new.text}\n", f"{path}:cell {old.number}") for old, new in cells)
 
 
-def _unified(old: str, new: str, name: str, end: str) -> str:
+def _unified(old: str, new: str, name: str) -> str:
     lines = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), name, name)
-    return "".join(line if line.endswith("\n") else line + end for line in lines)
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def _position(finding: Finding, path: str) -> tuple[bool, int, int, int]:

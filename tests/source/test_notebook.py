@@ -382,6 +382,8 @@ def test_a_diff_shows_sources() -> None:
         "-    return x - x.mean().detach()\n+    return x - x.mean()\n"
     )
     assert diff(before, before, "nb.ipynb") == ""
+    longer = NotebookFile.of(before, "nb.ipynb").edited([Edit(SourceLocation("", 2, 1, 2, 1, cell=2), "y\n")])
+    assert diff(before, longer, "nb.ipynb").splitlines()[2:] == ["@@ -1 +1,2 @@", " x = 1", "+y"]
     assert diff(b"x = 1", b"x = 2", "a.py").endswith(
         "-x = 1\n\\ No newline at end of file\n+x = 2\n\\ No newline at end of file\n"
     )
