@@ -277,6 +277,16 @@ def test_magics_in_a_block_move_with_it() -> None:
     assert sources(fix(content, "nb.ipynb", all_of)) == [HEAD, moved]
 
 
+def test_an_import_goes_behind_the_last_one_above_its_use() -> None:
+    use = "def f(x):\n    m = x.mean()\n    {}\n    return x - m"
+    content = written("import torch\nimport torch.distributed as dist", use.format("dist.all_reduce(m)"), "import os")
+    assert sources(fix(content, "nb.ipynb", all_of, unsafe=True)) == [
+        "import torch\nimport torch.distributed as dist\nimport torch.distributed.nn",
+        use.format("m = torch.distributed.nn.functional.all_reduce(m)"),
+        "import os",
+    ]
+
+
 def test_without_a_fixable_finding_nothing_changes() -> None:
     content = written("x = 1", BAD)
     assert fix(content, "nb.ipynb", lambda finding: finding.code != "BN101") == content

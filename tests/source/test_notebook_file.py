@@ -114,7 +114,10 @@ def test_the_file_is_what_its_own_writer_would_make_of_the_new_source(style: str
     document = notebook("# é", 'a = "é"\nb = 2\nc = 3', "y")
     content = STYLES[style].spelled(document)
     where = SourceLocation("nb.ipynb", 2, 1, 3, 1, cell=2)
-    result = NotebookFile.of(content, "nb.ipynb").edited([Edit(where, 'd = "é"\ne = 4\n')])
+    ascii_cell = SourceLocation("nb.ipynb", 1, 2, 1, 2, cell=3)
+    edits = [Edit(where, 'd = "é"\ne = 4\n'), Edit(ascii_cell, "  # é")]
+    result = NotebookFile.of(content, "nb.ipynb").edited(edits)
+    document["cells"][2]["source"] = ["y  # é"]
     document["cells"][1]["source"] = ['a = "é"\n', 'd = "é"\n', "e = 4\n", "c = 3"]
     assert result == STYLES[style].spelled(document)
     assert sources(result)[1] == 'a = "é"\nd = "é"\ne = 4\nc = 3'
