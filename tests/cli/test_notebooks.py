@@ -90,21 +90,22 @@ def test_a_baseline_outlives_a_new_cell(cli: Cli) -> None:
     assert cli("check", "--baseline", "b.json").code == 1
 
 
-def test_the_cache_keeps_what_is_found_in_cells(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second run needs no check; a helper that only an earlier definition needs makes a third one check again."""
+@pytest.mark.parametrize("cell", [1, 2])
+def test_the_cache_keeps_what_is_found_in_cells(cli: Cli, monkeypatch: pytest.MonkeyPatch, cell: int) -> None:
+    """A second run needs no check; a helper that only one of two definitions needs makes a third one check again."""
     helper = cli.write("helper.py", "def center(x):\n    return x.mean()\n")
     uses = "from helper import center\ndef f(x):\n    return x - center(x)"
-    cli.write("nb.ipynb", written(uses, BAD))
+    cli.write("nb.ipynb", written(*([uses, BAD] if cell == 2 else [BAD, uses])))
     os.utime(helper, (1_000_000_000, 1_000_000_000))
     first = cli("check", "nb.ipynb", "--output-format", "json")
     with monkeypatch.context() as patch:
         patch.setattr(static, "inspect_source", None)
         assert cli("check", "nb.ipynb", "--output-format", "json").out == first.out
-    assert [(each["cell"], each["path"]) for each in json.loads(first.out)] == [(2, "nb.ipynb")]
+    assert [(each["cell"], each["path"]) for each in json.loads(first.out)] == [(cell, "nb.ipynb")]
     helper.write_text("def center(x):\n    return x.mean().detach()\n")
     os.utime(helper, (1_000_000_001, 1_000_000_001))
     third = json.loads(cli("check", "nb.ipynb", "--output-format", "json").out)
-    assert {(each["cell"], each["path"]) for each in third} == {(2, "nb.ipynb"), (None, "helper.py")}
+    assert {(each["cell"], each["path"]) for each in third} == {(cell, "nb.ipynb"), (None, "helper.py")}
 
 
 @pytest.mark.parametrize("kind", ["sarif", "github", "gitlab"])
