@@ -32,6 +32,12 @@ def test_notebooks_are_found_and_told_by_cell(cli: Cli) -> None:
     assert "2 findings (1 Python file, 1 notebook)" in result.err
 
 
+def test_findings_come_in_the_order_of_the_cells(cli: Cli) -> None:
+    cli.write("nb.ipynb", written(f"y = 1\n{BAD}", BAD.replace("f(", "g(")))
+    lines = cli("check", "nb.ipynb", "--output-format", "concise").out.splitlines()
+    assert [line.split(" BN101 ")[0] for line in lines] == ["nb.ipynb:cell 1:3:24:", "nb.ipynb:cell 2:2:24:"]
+
+
 def test_an_excerpt_shows_the_cell(cli: Cli) -> None:
     cli.write("nb.ipynb", NOTEBOOK)
     result = cli("check", "nb.ipynb")
