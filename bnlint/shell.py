@@ -113,11 +113,11 @@ def _document(
         case "github":
             from bnlint.report import github
 
-            return github.render(findings)
+            return github.render(findings, reader.in_file)
         case "gitlab":
             from bnlint.report import gitlab
 
-            return gitlab.render(findings, reader.at)
+            return gitlab.render(findings, reader.at, reader.in_file)
         case "junit":
             from bnlint.report import junit
 
@@ -125,7 +125,7 @@ def _document(
         case "sarif":
             from bnlint.report import sarif
 
-            return sarif.render(findings, pages(), reader.at, __version__)
+            return sarif.render(findings, pages(), reader.at, __version__, reader.in_file)
     raise UsageError(f"no output format is called `{output_format}`")
 
 
