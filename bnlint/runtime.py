@@ -27,8 +27,10 @@ def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], 
     with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings():
         from bnlint.checkpoint.formats import load
         from bnlint.checkpoint.repair import check_checkpoint
-        from bnlint.model.check import check_layers, find_layers, findings_of, require_measured
+        from bnlint.model.check import check_layers, require_measured
         from bnlint.model.inputs import load_factory, parse_inputs, usable_device
+        from bnlint.model.layers import find_layers
+        from bnlint.model.verdict import findings_of
 
         device = usable_device(options["device"])
         inputs = tuple(tensor.to(device) for tensor in parse_inputs(options["inputs"]))

@@ -14,7 +14,8 @@ from bnlint.certificate import Certificate
 from bnlint.checkpoint.formats import Checkpoint, load, modules, save
 from bnlint.checkpoint.trust import Trust
 from bnlint.errors import InputError, RepairError
-from bnlint.model.check import Checked, check_layers, find_layers, require_measured
+from bnlint.model.check import check_layers, require_measured
+from bnlint.model.layers import Checked, find_layers
 from bnlint.repairs.apply import repair_checked
 
 

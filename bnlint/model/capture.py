@@ -71,11 +71,11 @@ def capture(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
         InputError: The forward raises, or an argument or the model's state cannot be copied.
     """
     named = dict(kwargs or {})
-    with _plain_run():
+    with plain_run():
         eager, live = _eager(model, args, named)
         inputs = _fresh(args, named, live)
         with preserved(model):
-            _train(model)
+            train(model)
             recording = record(model, inputs.args, inputs.kwargs, inputs.values)
         graph_module = fx.GraphModule(recording.attributes, recording.graph)
         unfaithful = _unfaithful(model, graph_module, inputs.leaves, eager)
@@ -83,14 +83,15 @@ def capture(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
 
 
 @contextmanager
-def _plain_run() -> Iterator[None]:
+def plain_run() -> Iterator[None]:
     """Prepare for runs with gradients, without compiling or warning."""
     with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad(), plain_execution():
         warnings.simplefilter("ignore")
         yield
 
 
-def _train(model: nn.Module) -> None:
+def train(model: nn.Module) -> None:
+    """Put a model in training mode, in one thread."""
     with suppress(NotImplementedError):  # an exported program has no modes
         model.train()
     for module in model.modules():
@@ -123,7 +124,7 @@ def _eager(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
     for live in (True, False):
         inputs = _fresh(args, kwargs, live)
         with preserved(model):
-            _train(model)
+            train(model)
             try:
                 result = model(*inputs.args, **inputs.kwargs)
             except Exception as error:
@@ -154,8 +155,11 @@ def _step(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], model: nn.Mod
 def _unfaithful(model: nn.Module, graph_module: fx.GraphModule, leaves: tuple[Tensor, ...], eager: _Step) -> str | None:
     if eager.failure is not None:
         return eager.failure
-    with preserved(model), preserved(graph_module):  # the model too, for opaque calls run parts of it
-        _train(model)
+    with (
+        preserved(model),
+        preserved(graph_module, model.parameters()),
+    ):  # the model too, for opaque calls run parts of it
+        train(model)
         try:
             outputs = Replay(graph_module).run(*(leaf.clone() for leaf in leaves))
         except Exception as error:

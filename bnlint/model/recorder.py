@@ -54,7 +54,9 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from bnlint.model.context import context
 from bnlint.model.memory import Memory, tensors_in
 from bnlint.model.opaque import OpaqueCall, module_calls, opaque_calls
-from bnlint.model.replay import set_attribute, set_item, written
+from bnlint.model.replay import node_by_node, set_attribute, set_item, written
+from bnlint.model.script import Interpreter
+from bnlint.model.scripted import Unsupported
 
 _ESCAPES = {
     "item",
@@ -143,9 +145,14 @@ class Recorder(TorchFunctionMode):
             yield
             return
         path = self._paths.get(id(module), self._path[-1])  # a module made on the fly belongs to its caller
-        if path not in self.calls and id(module) in self._paths:
+        with self._at(path, (args, kwargs) if id(module) in self._paths else None), node_by_node(module):
+            yield
+
+    @contextmanager
+    def _at(self, path: str, call: tuple[tuple[Any, ...], dict[str, Any]] | None) -> Iterator[None]:
+        if path not in self.calls and call is not None:
             with torch._C.DisableTorchFunction():
-                self.calls[path] = tree_map_only(Tensor, Tensor.detach, (args, kwargs))
+                self.calls[path] = tree_map_only(Tensor, Tensor.detach, call)
         self._path.append(path)
         try:
             yield
@@ -153,10 +160,23 @@ class Recorder(TorchFunctionMode):
             self._path.pop()
 
     def opaque(self, kind: str, call: OpaqueCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a call that cannot be looked into, as one node."""
+        """Run a call that cannot be looked into, as one node; TorchScript can, if all that it does is known."""
         if self._paused or threading.get_ident() != self._thread:
             return call(*args, **kwargs)
+        if call.script is not None:
+            try:
+                interpreter = Interpreter(call.script, self._method)
+            except Unsupported:
+                pass
+            else:
+                return interpreter.run(args, kwargs)
         return self._run(call, args, kwargs, ("call_function", call, args), {"opaque": kind})
+
+    def _method(self, owner: Any, name: str, path: str, args: tuple[Any, ...]) -> Any:
+        """Run a method of a compiled module, at a path within the current one."""
+        path = f"{self._path[-1]}.{path}".strip(".")
+        with self._at(path, (args, {})):
+            return owner._get_method(name)(*args)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one call, and record it if tensors come out of it or change in it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
+def preserved(model: nn.Module, parameters: Iterable[Tensor] = ()) -> Iterator[None]:
     """Leave the model exactly as found, also after an exception.
 
     Inside, buffers and plain-attribute tensors are detached copies, so the user's own tensors are never
@@ -37,6 +37,8 @@ def preserved(model: nn.Module) -> Iterator[None]:
     """
     _reject_lazy(model)
     state = _State()
+    for tensor in parameters:
+        state.keep(tensor)
     state.visit(model)
     for tensor in (*model.parameters(), *model.buffers()):
         state.save_in_place(tensor)
@@ -136,6 +138,11 @@ class _State:
         elif objects and isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, _OPAQUE):
             self._enter_dict(vars(value), objects - 1)
         return value
+
+    def keep(self, tensor: Tensor) -> None:
+        """Save a tensor that is to stay the same object wherever it is met."""
+        self._seen[id(tensor)] = (tensor, tensor)
+        self.save_in_place(tensor)
 
     def save_in_place(self, tensor: Tensor) -> None:
         """Save a tensor that stays the same object while the model runs: a parameter, or a buffer of TorchScript."""

@@ -11,7 +11,9 @@ from torch import nn
 
 from bnlint.errors import CaptureWarning, InputError
 from bnlint.finding import Severity
-from bnlint.model.check import check_layers, check_model, find_layers, findings_of, require_measured
+from bnlint.model.check import check_layers, check_model, require_measured
+from bnlint.model.layers import find_layers
+from bnlint.model.verdict import findings_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
