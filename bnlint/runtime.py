@@ -25,23 +25,28 @@ def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], 
     """
     quiet = options["quiet"]
     with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings():
+        from bnlint.checkpoint.compiled import load_compiled
         from bnlint.checkpoint.formats import load
         from bnlint.checkpoint.repair import check_checkpoint
         from bnlint.model.check import check_layers, require_measured
-        from bnlint.model.inputs import load_factory, parse_inputs, usable_device
+        from bnlint.model.factories import load_factory
+        from bnlint.model.inputs import parse_inputs, usable_device
         from bnlint.model.layers import find_layers
         from bnlint.model.verdict import findings_of
 
         device = usable_device(options["device"])
-        inputs = tuple(tensor.to(device) for tensor in parse_inputs(options["inputs"]))
+        inputs = parse_inputs(options["input_specs"], options["inputs_from"]).to(device)
         checked = []
         for target in targets.factories:
-            layers = find_layers(load_factory(target).to(device), inputs)
+            model = load_factory(target, device)
+            given = inputs.fitted(model)
+            layers = find_layers(model, given.args, given.kwargs)
             with progress(len(layers), "measuring", quiet) as advance:
                 checked += list(check_layers(layers, advance))
             require_measured(checked)
         for path in targets.checkpoints:
-            checkpoint = load(path, _trust(options), map_location=str(device))
+            trust = _trust(options)
+            checkpoint = load_compiled(path, trust, str(device)) or load(path, trust, map_location=str(device))
             with progress(None, "measuring", quiet) as advance:
                 checked += check_checkpoint(checkpoint, inputs, advance)
     for item in checked:
@@ -57,7 +62,7 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
         from bnlint.checkpoint.repair import repair_checkpoint
         from bnlint.model.inputs import parse_inputs, usable_device
 
-        inputs = parse_inputs(options["inputs"])
+        inputs = parse_inputs(options["input_specs"], options["inputs_from"])
         with progress(None, "repairing", quiet) as advance:
             repaired = repair_checkpoint(
                 path,

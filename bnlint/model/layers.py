@@ -15,11 +15,13 @@ from bnlint.errors import BnlintError, CaptureWarning
 from bnlint.finding import SourceLocation
 from bnlint.flow.purposes import Purpose
 from bnlint.flow.sites import Site, find_sites
+from bnlint.model.assumed import assumed, described
 from bnlint.model.capture import Capture, capture
 from bnlint.model.lower import Lowered, location_of, lower
 from bnlint.model.probe import Measured, owner
 from bnlint.model.region import Region, cut_out, is_activation
 from bnlint.model.shapes import Call, channels
+from bnlint.model.state import without_hooks
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
 
@@ -60,15 +62,37 @@ class Checked:
     problem: str | None = None
 
 
-def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> list[Layer]:
-    """Find what normalizes: by one recorded training step where inputs are given, and by class."""
-    if not (args or kwargs):
+def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> list[Layer]:
+    """Find what normalizes: by one recorded training step, and by class where the model cannot be run.
+
+    Without inputs they are assumed from what the layers take; that they were is said as a `CaptureWarning`.
+    """
+    captured = capture(model, args, kwargs) if args or kwargs else _on_assumed(model)
+    if captured is None:
         return [_layer(path, m, None) for path, m in model.named_modules() if is_custom_norm(m)]
-    captured = capture(model, args, kwargs)
+    inline = "normalizations that are no layers of their own may be missed"
     if captured.unfaithful is not None:
-        what = f"the recorded step is not faithful ({captured.unfaithful}): normalizations that are no layers of "
-        warnings.warn(f"{what}their own may be missed", CaptureWarning, stacklevel=3)
+        _warn(f"the recorded step is not faithful ({captured.unfaithful}): {inline}")
+    elif not captured.live:
+        _warn(f"no output of the model carries a gradient in training: {inline}")
     return list(_found(model, captured))
+
+
+def _on_assumed(model: nn.Module) -> Capture | None:
+    for given in assumed(model):
+        try:
+            with without_hooks(model):
+                captured = capture(model, given)
+        except BnlintError:
+            continue
+        _warn(f"no input was given; the model was run on assumed inputs: {described(given)}")
+        return captured
+    _warn("no input was given, and none fits: layers were measured alone, and what is no layer of its own was not seen")
+    return None
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, CaptureWarning, stacklevel=4)
 
 
 def is_custom_norm(module: nn.Module) -> bool:

@@ -8,6 +8,7 @@ where the finite difference confirms it.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -205,7 +206,8 @@ def measure(layer: nn.Module, call: Call | None = None) -> Measured:
     Raises:
         InputError: The layer cannot be copied, or ran on none of the shapes that were tried.
     """
-    with Lifted():
+    with warnings.catch_warnings(), Lifted():
+        warnings.simplefilter("ignore")  # the layer is run some forty times
         probe = Probe(layer, call)
         seen = probe.gradient(probe.module)
         disagreement = probe.disagreement(seen)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bnlint.model.scripted import METHOD, OPERATIONS, VALUES, inlined, operator_of
+from bnlint.model.scripted import METHOD, OPERATIONS, VALUES, inlined, operator_of, require_known
 from bnlint.model.told import Place, line_frame, telling
 
 _KNOWN = {"prim::Constant", "prim::GetAttr", "prim::SetAttr", "prim::If", "prim::Loop", METHOD, *VALUES}
@@ -43,6 +43,7 @@ class Interpreter:
         self._operations: dict[str, Callable[..., Any]] = {}
         for block in _blocks(self._graph):
             for node in block.nodes():
+                require_known(node)
                 if node.kind() not in _KNOWN:
                     self._operations[_key(node)] = OPERATIONS.get(node.kind()) or operator_of(node)
 

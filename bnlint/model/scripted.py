@@ -67,6 +67,20 @@ def operator_of(node: Any) -> Callable[..., Any]:
     return run
 
 
+def require_known(node: Any) -> None:
+    """Make sure that an object that a node makes is one of a known class.
+
+    Raises:
+        Unsupported: It is of another class.
+    """
+    if node.kind() == "prim::CreateObject" and _context_of(node) is None:
+        raise Unsupported(node.output().type().str())
+
+
+def _context_of(node: Any) -> Any:
+    return _CONTEXTS.get(node.output().type().str())
+
+
 def _raise(message: str, *_: Any) -> None:
     raise RuntimeError(message)
 
@@ -149,6 +163,12 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "prim::RaiseException": _raise,
 }
 
+#: the contexts that TorchScript makes as objects
+_CONTEXTS: dict[str, Callable[[], Any]] = {
+    "__torch__.torch.autograd.grad_mode.no_grad": torch.no_grad,
+    "__torch__.torch.autograd.grad_mode.enable_grad": torch.enable_grad,
+}
+
 #: nodes that put values together or take them apart
 VALUES: dict[str, Callable[[list[Any], Any], list[Any]]] = {
     "prim::ListConstruct": lambda args, _: [list(args)],
@@ -158,6 +178,7 @@ VALUES: dict[str, Callable[[list[Any], Any], list[Any]]] = {
     "prim::ListUnpack": lambda args, _: list(args[0]),
     "prim::TupleIndex": lambda args, _: [args[0][args[1]]],
     "prim::unchecked_cast": lambda args, _: [args[0]],
+    "prim::CreateObject": lambda _, node: [_context_of(node)()],
     "prim::Enter": lambda args, _: [args[0].__enter__()],
     "prim::Exit": lambda args, _: [args[0].__exit__(None, None, None)],
     "prim::Uninitialized": lambda _, __: [None],

@@ -66,17 +66,43 @@ def detached_copy(module: nn.Module) -> nn.Module:
         for name in _HOOKS:
             hooks = vars(part).get(name)
             if isinstance(hooks, dict):
-                memo[id(hooks)] = type(hooks)(
-                    (key, hook) for key, hook in hooks.items() if type(hook).__module__.startswith("torch.nn.utils")
-                )
+                memo[id(hooks)] = type(hooks)(_of_torch(hooks))
     try:
-        return copied(module, lambda tensor: tensor.detach().clone(), memo, every=False)
+        twin = copied(module, lambda tensor: tensor.detach().clone(), memo, every=False)
+        for parameter in twin.parameters():
+            if not parameter.is_leaf:  # TorchScript copies its parameters with a graph
+                parameter.detach_().requires_grad_()
+        return twin
     except Exception as error:
         raise InputError(
             f"the module cannot be copied: {type(error).__name__}: {first_line(error)}",
             where=type(module).__name__,
             hint="keep what cannot be copied (locks, open files, process groups) out of its attributes",
         ) from error
+
+
+@contextmanager
+def without_hooks(module: nn.Module) -> Iterator[None]:
+    """Run a model without the user's hooks, which are not to see made-up data; those of `torch.nn.utils` stay."""
+    kept: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+    for part in module.modules():
+        for name in _HOOKS:
+            hooks = vars(part).get(name)
+            if isinstance(hooks, dict) and hooks:
+                kept.append((hooks, dict(hooks)))
+    try:
+        for hooks, before in kept:
+            hooks.clear()
+            hooks.update(_of_torch(before))
+        yield
+    finally:
+        for hooks, before in kept:
+            hooks.clear()
+            hooks.update(before)
+
+
+def _of_torch(hooks: dict[Any, Any]) -> dict[Any, Any]:
+    return {key: hook for key, hook in hooks.items() if type(hook).__module__.startswith("torch.nn.utils")}
 
 
 def copied(value: _T, replace: Callable[[Tensor], Tensor], memo: dict[int, Any], *, every: bool) -> _T:

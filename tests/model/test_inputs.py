@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from bnlint.errors import InputError, UsageError
-from bnlint.model.inputs import load_factory, parse_inputs, usable_device
+from bnlint.model.factories import load_factory
+from bnlint.model.inputs import Inputs, parse_inputs, usable_device
 
 PACKAGE = """
 from torch import nn
@@ -46,14 +47,14 @@ def package(tmp_path, monkeypatch):
 
 
 def test_shapes_become_normal_tensors_from_a_fixed_seed():
-    first, second = parse_inputs(["8x3x32x32", "5X2"])
+    first, second = parse_inputs(["8x3x32x32", "5X2"]).args
 
     assert first.shape == (8, 3, 32, 32) and second.shape == (5, 2)
     assert first.dtype is torch.float32
     assert float(first.std()) == pytest.approx(1.0, abs=0.02)
-    assert torch.equal(first, parse_inputs(["8x3x32x32"])[0])
-    assert parse_inputs(["7"])[0].shape == (7,)
-    assert parse_inputs([]) == ()
+    assert torch.equal(first, parse_inputs(["8x3x32x32"]).args[0])
+    assert parse_inputs(["7"]).args[0].shape == (7,)
+    assert parse_inputs([]) == Inputs()
 
 
 def test_parsing_leaves_the_random_state_alone():
