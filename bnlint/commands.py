@@ -26,8 +26,6 @@ from bnlint.targets import Targets, sort_targets
 if TYPE_CHECKING:
     from bnlint.source.files import FixedFile
 
-NO_LAYERS = "no normalization layers but torch's own"
-
 
 def check(targets: Sequence[str], **options: Any) -> int:
     """Check targets of any kind and print the findings; return the exit code."""
@@ -190,8 +188,7 @@ def _find(targets: Targets, sources: Sources, settings: Settings) -> _Seen:
     if targets.models:
         from bnlint import runtime
 
-        measured, layers = runtime.check(targets, options)
-        told = f"{layers} normalization layer{'s' * (layers != 1)} measured" if layers else NO_LAYERS
+        measured, told = runtime.check(targets, options)
         found = [*seen.findings, *(finding for finding in measured if settings.wanted(finding))]
         seen = replace(seen, findings=found, told=[*seen.told, told])
     return replace(seen, findings=[relative(finding) for finding in seen.findings])

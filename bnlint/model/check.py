@@ -10,7 +10,7 @@ from torch import nn
 from bnlint.errors import BnlintError, InputError
 from bnlint.finding import Finding
 from bnlint.model.layers import Checked, Layer, find_layers
-from bnlint.model.probe import measure
+from bnlint.model.measure import measure
 from bnlint.model.verdict import findings_of
 
 

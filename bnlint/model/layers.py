@@ -18,7 +18,8 @@ from bnlint.flow.sites import Site, find_sites
 from bnlint.model.assumed import assumed, described
 from bnlint.model.capture import Capture, capture
 from bnlint.model.lower import Lowered, location_of, lower
-from bnlint.model.probe import Measured, owner
+from bnlint.model.measure import Measured
+from bnlint.model.probe import owner
 from bnlint.model.region import Region, cut_out, is_activation
 from bnlint.model.shapes import Call, channels
 from bnlint.model.state import without_hooks
@@ -101,6 +102,12 @@ def is_custom_norm(module: nn.Module) -> bool:
         return False
     named = "norm" in class_name(module).lower() or hasattr(module, "running_mean")
     return isinstance(module, _NORMS) or (named and channels(module) is not None)
+
+
+def natives(model: nn.Module) -> int:
+    """Count the normalization layers of a model that torch itself wrote: right by definition, and not measured."""
+    own = (m for m in model.modules() if type(m).__module__.startswith("torch.nn."))
+    return sum(isinstance(module, _NORMS) for module in own)
 
 
 def class_name(module: nn.Module) -> str:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 from torch.overrides import TorchFunctionMode
 
 from bnlint.errors import InputError
@@ -40,6 +41,9 @@ def preserved(model: nn.Module, parameters: Iterable[Tensor] = ()) -> Iterator[N
     for tensor in parameters:
         state.keep(tensor)
     state.visit(model)
+    for module in model.modules():
+        if isinstance(module, ScriptModule):
+            state.save_flag(module)
     for tensor in (*model.parameters(), *model.buffers()):
         state.save_in_place(tensor)
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
@@ -164,6 +168,12 @@ class _State:
         elif objects and isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, _OPAQUE):
             self._enter_dict(vars(value), objects - 1)
         return value
+
+    def save_flag(self, module: ScriptModule) -> None:
+        """Save the training flag of a TorchScript module, which Python's attributes do not hold."""
+        training = getattr(module, "training", None)
+        if training is not None:
+            self._undo.append(lambda: setattr(module, "training", training))
 
     def keep(self, tensor: Tensor) -> None:
         """Save a tensor that is to stay the same object wherever it is met."""

@@ -10,6 +10,7 @@ from torch import fx
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Kind
 from bnlint.model.lower import Lowered, location_of
+from bnlint.model.replay import set_attribute
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Suspect:
 
 def suspects(lowered: Lowered) -> list[Suspect]:
     """List what a wrong gradient may come from, the likeliest kind alone."""
-    for kind in (_hooks, _opaque, _copies, _stops):
+    for kind in (_hooks, _opaque, _copies, _setters, _stops):
         found = list(kind(lowered))
         if found:
             return found
@@ -55,6 +56,12 @@ def _copies(lowered: Lowered) -> Iterator[Suspect]:
             yield Suspect(
                 f"the copy into {node.name}, which autograd does not see", location_of(lowered.nodes[node.index])
             )
+
+
+def _setters(lowered: Lowered) -> Iterator[Suspect]:
+    for node in _made_of_input(lowered):
+        if node.target is set_attribute and node.args[1] == "data":
+            yield Suspect("`.data` that is set to another tensor", location_of(node))
 
 
 def _stops(lowered: Lowered) -> Iterator[Suspect]:

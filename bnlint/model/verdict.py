@@ -12,7 +12,7 @@ from bnlint.flow.sites import Gradient, Statistic
 from bnlint.flow.traits import Kind, Trait
 from bnlint.model.layers import Checked, Layer
 from bnlint.model.lower import location_of
-from bnlint.model.probe import Measured
+from bnlint.model.measure import Measured
 from bnlint.model.suspects import Suspect, suspects
 
 

@@ -13,7 +13,7 @@ from bnlint.certificate import Certificate
 from bnlint.errors import BnlintError, RepairError
 from bnlint.model.check import check_layers, require_measured
 from bnlint.model.layers import Checked, Layer, find_layers
-from bnlint.model.probe import Measured
+from bnlint.model.measure import Measured
 from bnlint.model.state import first_line
 from bnlint.repairs.certify import Proof, prove
 from bnlint.repairs.conventions import Conventions, conventions_of
