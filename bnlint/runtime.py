@@ -32,8 +32,10 @@ def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], 
         from bnlint.model.factories import load_factory
         from bnlint.model.inputs import parse_inputs, usable_device
         from bnlint.model.layers import find_layers, natives
+        from bnlint.model.ranks import join, rank
         from bnlint.model.verdict import findings_of
 
+        join()
         device = usable_device(options["device"])
         inputs = parse_inputs(options["input_specs"], options["inputs_from"]).to(device)
         checked, native = [], 0
@@ -51,6 +53,8 @@ def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], 
             native += sum(natives(model) for _, model in modules(checkpoint.content))
             with progress(None, "measuring", quiet) as advance:
                 checked += check_checkpoint(checkpoint, inputs, advance)
+        if rank():
+            raise click.exceptions.Exit(0)  # the first process speaks for all
     for item in checked:
         if item.problem is not None:
             click.echo(f"not measured: {item.layer.path}: {item.problem}", err=True)

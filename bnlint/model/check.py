@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
 
-from bnlint.errors import BnlintError, InputError
+from bnlint.errors import BnlintError, CaptureWarning, InputError
 from bnlint.finding import Finding
 from bnlint.model.layers import Checked, Layer, find_layers
 from bnlint.model.measure import measure
@@ -19,8 +20,10 @@ def check_model(model: nn.Module, *args: Any, **kwargs: Any) -> list[Finding]:
 
     The model is run once in training mode on the given inputs, and recorded; each layer that normalizes is
     then measured on a small float64 copy, and each normalization in no layer of its own on its part of the recorded
-    step. The model is left exactly as found. Without inputs every custom normalization layer whose parameters tell
-    its shape is measured on its own.
+    step. The model is left exactly as found. Without inputs they are assumed from what its layers take; where none
+    fits, every custom normalization layer whose parameters tell its shape is measured on its own.
+
+    What could not be measured or seen, and what was assumed, is told as a `CaptureWarning`.
 
     Args:
         model: The model, on any device.
@@ -33,7 +36,13 @@ def check_model(model: nn.Module, *args: Any, **kwargs: Any) -> list[Finding]:
     Raises:
         InputError: The model cannot be run on these inputs.
     """
-    return [f for checked in check_layers(find_layers(model, args, kwargs)) for f in findings_of(checked)]
+    findings: list[Finding] = []
+    for checked in check_layers(find_layers(model, args, kwargs)):
+        if checked.problem is not None:
+            what = f"not measured: {checked.layer.path or checked.layer.class_name}: {checked.problem}"
+            warnings.warn(what, CaptureWarning, stacklevel=2)
+        findings += findings_of(checked)
+    return findings
 
 
 def check_layers(layers: list[Layer], progress: Callable[[str], None] | None = None) -> Iterator[Checked]:

@@ -14,6 +14,7 @@ from bnlint.model.kept import keeping_graphs
 from bnlint.model.lift import Lifted
 from bnlint.model.lower import Lowered
 from bnlint.model.probe import THRESHOLD, Probe, compare, normal
+from bnlint.model.ranks import of_first, summed
 from bnlint.model.shapes import Call
 from bnlint.model.state import first_line
 
@@ -110,7 +111,7 @@ def _measure(layer: nn.Module, call: Call | None) -> Measured:
 
 def _estimate(probe: Probe, seen: Tensor) -> tuple[float, float]:
     """Estimate error and cosine from slopes along random directions: E[(g·v)(h·v)] = g·h for normal v."""
-    directions = [normal(probe.x, 1000 + seed) for seed in range(ESTIMATE_DIRECTIONS)]
+    directions = [of_first(normal(probe.x, 1000 + seed)) for seed in range(ESTIMATE_DIRECTIONS)]
     true = torch.tensor([probe.slope(v, 1e-4) for v in directions], dtype=torch.float64)
-    had = torch.tensor([float((seen * v).sum()) for v in directions], dtype=torch.float64)
+    had = torch.tensor([summed(float((seen * v).sum())) for v in directions], dtype=torch.float64)
     return compare(had, true)

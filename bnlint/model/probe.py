@@ -22,6 +22,7 @@ from bnlint.flow.sites import Gradient, Site, Statistic, find_sites
 from bnlint.model.capture import Capture, capture
 from bnlint.model.lower import Lowered, floating, lower
 from bnlint.model.memory import tensors_in
+from bnlint.model.ranks import of_first, rank, summed
 from bnlint.model.replay import Replay
 from bnlint.model.shapes import Call, candidates
 from bnlint.model.state import detached_copy, preserved
@@ -60,12 +61,12 @@ class Probe:
             outputs = self.run(self.module, self.x.clone().requires_grad_())
         if not all(output.isfinite().all() for output in outputs):
             raise InputError("its outputs are not finite", where=type(layer).__name__)
-        self.cotangents = [normal(output.detach(), 100 + i) for i, output in enumerate(outputs)]
-        self.directions = [normal(self.x, seed) for seed in range(DIRECTIONS)]
+        self.cotangents = [normal(output.detach(), 100 + i + 1000 * rank()) for i, output in enumerate(outputs)]
+        self.directions = [of_first(normal(self.x, seed)) for seed in range(DIRECTIONS)]
 
     def _captured(self, name: str, call: Call | None, shrink: bool) -> tuple[tuple[Any, ...], dict[str, Any], Capture]:
         reason = "its parameters do not tell the shape of its input"
-        for args, kwargs in candidates(self.module, call, shrink=shrink):
+        for args, kwargs in candidates(self.module, call, seed=rank(), shrink=shrink):
             try:
                 captured = capture(self.module, args, kwargs)
                 if _initializes(self.module, captured):
@@ -93,7 +94,7 @@ class Probe:
         for sign in (1.0, -1.0):
             with preserved(self.module), torch.enable_grad():
                 outputs = self.run(self.module, (self.x + sign * step * direction).requires_grad_())
-                values.append(float(_dot([o.detach() for o in outputs], self.cotangents)))
+                values.append(summed(float(_dot([o.detach() for o in outputs], self.cotangents))))
         return (values[0] - values[1]) / (2 * step)
 
     @cached_property
@@ -103,7 +104,7 @@ class Probe:
 
     def disagreement(self, gradient: Tensor) -> float:
         """Return how far a gradient is from the finite differences, relative, at the best step size."""
-        analytic = [float((gradient * v).sum()) for v in self.directions]
+        analytic = [summed(float((gradient * v).sum())) for v in self.directions]
         return min(math.dist(slopes, analytic) / (math.hypot(*slopes, *analytic) or 1.0) for slopes in self.slopes)
 
     @property

@@ -71,9 +71,12 @@ class _Part:
     """The nodes of a site: `start` is what it normalizes, `others` what it uses beside it."""
 
     def __init__(self, lowered: Lowered, site: Site) -> None:
-        self.start = lowered.nodes[site.input]
         uses = [lowered.nodes[statistic.use] for statistic in site.statistics]
+        self.start = lowered.nodes[site.input]
         inside = _between(self.start, uses)
+        while "shape" not in self.start.meta:  # a call that returns several tensors: the part of it that is used
+            self.start = next(user for user in self.start.users if user in inside)
+            inside = _between(self.start, uses)
         ends = [use for use in dict.fromkeys(uses) if not any(user in inside for user in use.users)]
         order = [node for node in self.start.graph.nodes if node in inside]
         used = dict.fromkeys(source for node in order for source in node.all_input_nodes)
