@@ -78,6 +78,8 @@ def test_findings_point_at_the_line_of_the_stop(kind):
     lines = {f.location.line for f in findings}
     if kind == "numpy_round_trip":  # one line, two stops
         assert lines <= stop_lines(kind)
+    elif kind in UNSEEN:  # one finding, and a mark for each suspect
+        assert lines <= stop_lines(kind) == {m.location.line for f in findings for m in f.marks}
     else:
         assert lines == stop_lines(kind)
     roles = {"stop"} if kind in UNSEEN else {"statistic", "stop", "use"}
