@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import libcst as cst
-
 from bnlint.finding import SourceLocation
 from bnlint.flow.ops import RUNNING
+from bnlint.source import syntax
 from bnlint.source.calls import Caller
 from bnlint.source.values import Instance, Items, Literal, Opaque, State, Tensor, Value
 
@@ -13,30 +12,30 @@ from bnlint.source.values import Instance, Items, Literal, Opaque, State, Tensor
 class Assigner(Caller):
     """Interprets assignments."""
 
-    def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression | None) -> None:
+    def assign(self, state: State, target: syntax.Expression, value: Value, source: syntax.Expression | None) -> None:
         """Bind a value to a name, attribute, entry or tuple of targets; `source` is the text of just that value."""
         match target:
-            case cst.Name(value=name):
+            case syntax.Name(value=name):
                 old = state.variables.get(name)
                 buffer = self.state_of(state, old) if isinstance(old, Tensor) and RUNNING.match(name) else None
                 if buffer is not None and isinstance(value, Tensor):
                     value = self.store(state, buffer, value, self._place(source), local=True)
                 state.variables[name] = value
-            case cst.Tuple(elements=elements) | cst.List(elements=elements):
-                each = source.elements if isinstance(source, (cst.Tuple, cst.List)) else ()
+            case syntax.Tuple(elements=elements) | syntax.List(elements=elements):
+                each = source.elements if isinstance(source, (syntax.Tuple, syntax.List)) else ()
                 for position, element in enumerate(elements):
                     part = each[position].value if len(each) == len(elements) else None
                     self.assign(state, element.value, self._unpacked(state, value, position), part)
-            case cst.StarredElement(value=inner):
+            case syntax.StarredElement(value=inner):
                 self.assign(state, inner, value, source)
-            case cst.Attribute(value=owner, attr=cst.Name(value=name)):
+            case syntax.Attribute(value=owner, attr=syntax.Name(value=name)):
                 self._assign_attribute(state, self.evaluate(state, owner), name, value, source)
-            case cst.Subscript():
+            case syntax.Subscript():
                 self._assign_item(state, target, value, source)
             case _:
                 return
 
-    def _place(self, source: cst.BaseExpression | None) -> SourceLocation | None:
+    def _place(self, source: syntax.Expression | None) -> SourceLocation | None:
         return None if source is None else self.locate(source)
 
     def _unpacked(self, state: State, value: Value, position: int) -> Value:
@@ -51,7 +50,7 @@ class Assigner(Caller):
                 return Opaque("?")
 
     def _assign_attribute(
-        self, state: State, owner: Value, name: str, value: Value, source: cst.BaseExpression | None
+        self, state: State, owner: Value, name: str, value: Value, source: syntax.Expression | None
     ) -> None:
         match owner, value:
             case Instance(cls), Tensor() if name in cls.buffers:
@@ -66,7 +65,7 @@ class Assigner(Caller):
                 return
 
     def _assign_item(
-        self, state: State, target: cst.Subscript, value: Value, source: cst.BaseExpression | None
+        self, state: State, target: syntax.Subscript, value: Value, source: syntax.Expression | None
     ) -> None:
         owner = self.evaluate(state, target.value)
         if isinstance(owner, Opaque):  # a container made where the flow does not look, such as __init__
@@ -74,7 +73,7 @@ class Assigner(Caller):
             self.assign(state, target.value, owner, source)
         if isinstance(owner, Items) and len(target.slice) == 1:
             part = target.slice[0].slice
-            key = self.evaluate(state, part.value) if isinstance(part, cst.Index) else Opaque("?")
+            key = self.evaluate(state, part.value) if isinstance(part, syntax.Index) else Opaque("?")
             self.store_item(owner, key, value)
         elif isinstance(owner, Tensor) and isinstance(value, Tensor):
             buffer = self.state_of(state, owner)

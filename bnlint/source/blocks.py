@@ -9,7 +9,7 @@ import libcst as cst
 
 from bnlint.finding import Edit, SourceLocation
 from bnlint.source.lines import Indented, Run, at, indent_of, inside_strings, lines, newline_of
-from bnlint.source.lower import Parsed
+from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
 from bnlint.source.tree import nodes
 from bnlint.source.unstop import whole_lines

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import libcst as cst
-
 from bnlint.flow.graph import Kind, Mode
 from bnlint.flow.ops import CASTS, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.source import syntax
 from bnlint.source.classes import last_name
 from bnlint.source.collectives import Collectives, in_place
 from bnlint.source.gradmode import grad_switch
+from bnlint.source.parameters import code
 from bnlint.source.record import PARTS
 from bnlint.source.reductions import reduction_attributes
 from bnlint.source.spelled import Spelled
@@ -46,9 +46,9 @@ _SCATTERING = frozenset({"index_add", "index_add_", "scatter_add", "scatter_add_
 class Caller(Collectives, Spelled):
     """Interprets calls."""
 
-    def call(self, state: State, node: cst.Call) -> Value:
+    def call(self, state: State, node: syntax.Call) -> Value:
         """Evaluate a call."""
-        if isinstance(node.func, cst.Attribute):
+        if isinstance(node.func, syntax.Attribute):
             inherited = self._super_method(state, node.func)
             if inherited is not None:
                 args, kwargs = self._arguments(state, node)
@@ -70,7 +70,9 @@ class Caller(Collectives, Spelled):
         self._rebind(state, written, result, node)
         return result
 
-    def _apply(self, state: State, callee: Value, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
+    def _apply(
+        self, state: State, callee: Value, args: list[Value], kwargs: dict[str, Value], node: syntax.Call
+    ) -> Value:
         match callee:
             case Function():
                 return self.invoke(state, callee, args, kwargs)
@@ -90,15 +92,15 @@ class Caller(Collectives, Spelled):
             case _:
                 return self.opaque_call(state, [callee, *args, *kwargs.values()], node)
 
-    def _super_method(self, state: State, func: cst.Attribute) -> Function | None:
+    def _super_method(self, state: State, func: syntax.Attribute) -> Function | None:
         match func.value:
-            case cst.Call(func=cst.Name(value="super")):
+            case syntax.Call(func=syntax.Name(value="super")):
                 me = state.variables.get("self")
                 if isinstance(me, Instance) and me.cls.base and func.attr.value in me.cls.base.methods:
                     return Function(me.cls.base.methods[func.attr.value], {}, me.cls.base, me)
         return None
 
-    def _arguments(self, state: State, node: cst.Call) -> tuple[list[Value], dict[str, Value]]:
+    def _arguments(self, state: State, node: syntax.Call) -> tuple[list[Value], dict[str, Value]]:
         args: list[Value] = []
         kwargs: dict[str, Value] = {}
         for argument in node.args:
@@ -115,7 +117,7 @@ class Caller(Collectives, Spelled):
 
     # -- methods of tensors
 
-    def _method(self, state: State, tensor: Tensor, func: cst.Attribute, node: cst.Call) -> Value:
+    def _method(self, state: State, tensor: Tensor, func: syntax.Attribute, node: syntax.Call) -> Value:
         name = func.attr.value
         args, kwargs = self._arguments(state, node)
         if name in _FACTS:
@@ -135,12 +137,12 @@ class Caller(Collectives, Spelled):
         self,
         state: State,
         tensor: Tensor,
-        node: cst.Call,
+        node: syntax.Call,
         args: list[Value],
         kwargs: dict[str, Value],
     ) -> Value:
         buffer = self.state_of(state, tensor)
-        assert isinstance(node.func, cst.Attribute)
+        assert isinstance(node.func, syntax.Attribute)
         if buffer is not None:
             name = node.func.attr.value.rstrip("_")
             content = self.updated(buffer, tensor, name, self._operands(state, args, kwargs), state.mode)
@@ -164,19 +166,21 @@ class Caller(Collectives, Spelled):
             operands[-1] = self.graph.add(Kind.OP, "mul", [alpha, operands[-1]], mode=state.mode)
         return operands
 
-    def _rebind(self, state: State, target: cst.BaseExpression, value: Value, node: cst.Call) -> None:
+    def _rebind(self, state: State, target: syntax.Expression, value: Value, node: syntax.Call) -> None:
         match target:
-            case cst.Attribute(value=owner, attr=cst.Name(value="data")):
+            case syntax.Attribute(value=owner, attr=syntax.Name(value="data")):
                 if isinstance(value, Tensor) and last_name(node.func) == "copy_":
                     self._rebind(state, owner, self.stop(state, STOPS["data"], value, self.locate(node)), node)
-            case cst.Name() | cst.Attribute():
+            case syntax.Name() | syntax.Attribute():
                 self.assign(state, target, value, node)
             case _:
                 return
 
     # -- functions
 
-    def _function(self, state: State, path: str, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
+    def _function(
+        self, state: State, path: str, args: list[Value], kwargs: dict[str, Value], node: syntax.Call
+    ) -> Value:
         name = path.rsplit(".", 1)[-1]
         tensors = [value for value in [*args, *kwargs.values()] if isinstance(value, Tensor)]
         if name == "set_grad_enabled":
@@ -233,7 +237,7 @@ class Caller(Collectives, Spelled):
             node = self.graph[node.args[0]]
         return node.kind is Kind.STOP
 
-    def _switch_grad(self, state: State, args: list[Value], node: cst.Call) -> None:
+    def _switch_grad(self, state: State, args: list[Value], node: syntax.Call) -> None:
         """`torch.set_grad_enabled(False)` as a call holds until it is switched back."""
         match args:
             case [Literal(False)]:
@@ -241,7 +245,9 @@ class Caller(Collectives, Spelled):
             case _:
                 state.grad_off = (*state.grad_off, None)
 
-    def _operation(self, state: State, name: str, args: list[Value], kwargs: dict[str, Value], node: cst.Call) -> Value:
+    def _operation(
+        self, state: State, name: str, args: list[Value], kwargs: dict[str, Value], node: syntax.Call
+    ) -> Value:
         """Append a torch operation, function or method alike (the tensor comes first)."""
         location = self.locate(node)
         if name in PAIRS:
@@ -283,8 +289,7 @@ class Caller(Collectives, Spelled):
         return instance
 
 
-def _over(node: cst.Call, given: int) -> str:
+def _over(node: syntax.Call, given: int) -> str:
     """Return the text of a reduction's arguments without its tensor: two that agree reduce the same dimensions."""
     own = node.args if given > len(node.args) else node.args[1:]
-    code = cst.Module(body=[]).code_for_node
-    return ", ".join(code(argument.with_changes(comma=cst.MaybeSentinel.DEFAULT)) for argument in own)
+    return ", ".join(code(argument) for argument in own)

@@ -8,22 +8,21 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import libcst as cst
-
 from bnlint.catalog import BY_CODE
 from bnlint.finding import Finding, SourceLocation
 from bnlint.flow.graph import FlowGraph
 from bnlint.flow.sites import attributes_given, find_sites
+from bnlint.source import from_ast
 from bnlint.source.checked import Checked
 from bnlint.source.conversion import conversions, may_convert
-from bnlint.source.lower import Lowered, lower, parse, unplaced
-from bnlint.source.outline import outline
+from bnlint.source.lower import Lowered, lower, unplaced
+from bnlint.source.outline import Outline, is_needed, outline
 from bnlint.source.project import Project, absolute
-from bnlint.source.screen import may_hold_findings, screen
+from bnlint.source.screen import Screened, blanked, may_hold_findings, screen
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply, compatible
 from bnlint.source.unused import judged, names_rules
-from bnlint.source.verdicts import Reported, finding_of, reported
+from bnlint.source.verdicts import Reported, reported
 from bnlint.source.view import View
 
 #: how often a file is checked again after fixes that made room for others
@@ -73,24 +72,29 @@ def _inspected(text: SourceText, path: str, tree: ast.Module, project: Project |
     """Follow the flow of the functions that the screen lets through."""
     sketch, file = outline(tree), absolute(Path(path))
     around = () if project is None else (project.imported(file, sketch), project.inherited(file, sketch))
-    screened = screen(text, sketch, *around)
+    screened = screen(sketch, *around)
     if not screened.wanted:
         return Checked()
-    try:
-        parsed = parse(screened.text, path)
-    except cst.ParserSyntaxError as error:
-        return Checked((_broken(path, error.message, error.raw_line, error.raw_column + 1),))
+    seen = unplaced(path, from_ast.module(each for each in tree.body if is_needed(each, screened.needed)))
     view = View(project or Project(), file, screened.elsewhere)
-    # To place nodes takes longer than to parse: that is done only for a file which holds a finding.
-    facts, lost = _followed(text, path, lower(unplaced(parsed), screened.wanted, view.unplaced))
-    if not facts:
-        return Checked((), lost)
+    facts, lost = _followed(text, path, lower(seen, screened.wanted, view))
+    # libcst knows where everything stands, and takes its time: it is asked only about a file that holds a finding.
+    return _placed(text, path, sketch, screened, project) if facts else Checked((), lost)
+
+
+def _placed(text: SourceText, path: str, sketch: Outline, screened: Screened, project: Project | None) -> Checked:
+    """Follow the flow once more, now knowing where everything stands, and report it."""
+    from bnlint.source.parsed import parse, placed
+    from bnlint.source.wording import finding_of
+
+    parsed = parse(blanked(text, sketch, screened.needed), path)
+    tree, view = parsed.tree, View(project or Project(), absolute(Path(path)), screened.elsewhere, placed)
 
     @functools.cache
     def given_back(owner: str) -> frozenset[str]:
-        return _given_back(lower(unplaced(parsed), None, view.unplaced), owner)
+        return _given_back(lower(tree, None, view), owner)
 
-    facts, lost = _followed(text, path, lower(parsed, screened.wanted, view.placed), given_back)
+    facts, lost = _followed(text, path, lower(tree, screened.wanted, view), given_back)
     found: dict[object, Finding] = {}
     # Seen from several functions, the one that knows a reason for it tells, and last the one that can only guess.
     for graph, fact in sorted(facts, key=lambda each: each[1].doubt):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import libcst as cst
-
-from bnlint.source.declared import declared
-from bnlint.source.names import CONSTANTS, dotted, literal
+from bnlint.source import syntax
+from bnlint.source.declared import declared, own
+from bnlint.source.names import CONSTANTS, dotted
 from bnlint.source.values import Class, Member, Scope
 
 _NATIVE_PARAMETERS = frozenset({"weight", "bias"})
@@ -17,7 +16,7 @@ _CONSTANT_TENSORS = frozenset({"zeros", "ones", "full", "zeros_like", "ones_like
 NATIVE_BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 
 
-def describe(node: cst.ClassDef, scope: Scope) -> Class:
+def describe(node: syntax.ClassDef, scope: Scope) -> Class:
     """Describe one class; bases that the scope knows, of other files too, lend it their members."""
     base: Class | None = None
     parameters: set[str] = set()
@@ -41,17 +40,17 @@ def describe(node: cst.ClassDef, scope: Scope) -> Class:
         buffers |= base.buffers
         literals |= base.literals
     made: dict[str, str] = {}
-    for item in _statements(node.body):
+    for item in node.body.body:
         match item:
-            case cst.FunctionDef():
+            case syntax.FunctionDef():
                 methods[item.name.value] = item
                 scope.homes[item] = scope
                 for assignment in _assignments(item):
                     _attribute(assignment, parameters, buffers, literals)
                     _member(assignment, made)
-            case cst.AnnAssign(target=cst.Name(value=name)):
+            case syntax.AnnAssign(target=syntax.Name(value=name)):
                 fields.append(name)
-            case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
+            case syntax.Assign(targets=[syntax.AssignTarget(target=syntax.Name(value=name))], value=value):
                 _literal(name, value, literals)
     members |= {name: Member(path, scope) for name, path in made.items()}
     state = declared(node, base.declared if base else None)
@@ -70,67 +69,57 @@ def describe(node: cst.ClassDef, scope: Scope) -> Class:
     )
 
 
-def last_name(node: cst.BaseExpression) -> str:
+def last_name(node: syntax.Expression) -> str:
     """Return the last part of a dotted name, "" for any other expression."""
     match node:
-        case cst.Name(value=name) | cst.Attribute(attr=cst.Name(value=name)):
+        case syntax.Name(value=name) | syntax.Attribute(attr=syntax.Name(value=name)):
             return name
         case _:
             return ""
 
 
-def literal_string(node: cst.BaseExpression) -> str | None:
+def literal_string(node: syntax.Expression) -> str | None:
     """Return the value of a plain string literal."""
-    if isinstance(node, cst.SimpleString):
+    if isinstance(node, syntax.SimpleString):
         value = node.evaluated_value
         return value if isinstance(value, str) else None
     return None
 
 
-def _statements(body: cst.BaseSuite) -> Iterator[cst.CSTNode]:
-    for item in body.body:
-        if isinstance(item, cst.SimpleStatementLine):
-            yield from item.body
-        else:
-            yield item
-
-
-def _assignments(function: cst.FunctionDef) -> Iterator[cst.CSTNode]:
+def _assignments(function: syntax.FunctionDef) -> Iterator[syntax.Node]:
     """Yield the assignments to attributes in a function, and the calls that are statements of their own."""
-    todo: list[cst.CSTNode] = [function.body]
+    todo: list[syntax.Node] = [function.body]
     while todo:
         match todo.pop():
-            case cst.Assign() | cst.AnnAssign() | cst.Call() as found:
+            case syntax.Assign() | syntax.AnnAssign() | syntax.Call() as found:
                 yield found
-            case cst.Expr(value=value):
+            case syntax.Expr(value=value):
                 todo.append(value)
-            case cst.If(body=body, orelse=orelse):
+            case syntax.If(body=body, orelse=orelse):
                 todo += [body] if orelse is None else [orelse, body]
-            case cst.SimpleStatementLine(body=parts) | cst.SimpleStatementSuite(body=parts):
-                todo += reversed(parts)
-            case cst.IndentedBlock(body=statements):
+            case syntax.Block(body=statements):
                 todo += reversed(statements)
-            case cst.BaseCompoundStatement() | cst.Else() | cst.Finally() | cst.ExceptHandler() as block:
-                todo += reversed(block.children)
+            case syntax.Compound() | syntax.Else() | syntax.Finally() | syntax.ExceptHandler() as block:
+                todo += reversed(list(block.children))
             case _:
                 continue
 
 
-def _attribute(node: cst.CSTNode, parameters: set[str], buffers: set[str], literals: dict[str, object]) -> None:
+def _attribute(node: syntax.Node, parameters: set[str], buffers: set[str], literals: dict[str, object]) -> None:
     match node:
-        case cst.Call(func=cst.Attribute(value=cst.Name(value="self"), attr=cst.Name(value=method)), args=[first, *_]):
-            name = literal_string(first.value)
+        case syntax.Call(func=func, args=[first, *_]):
+            method, name = own(func), literal_string(first.value)
             if name is not None and method == "register_buffer":
                 buffers.add(name)
             elif name is not None and method == "register_parameter":
                 parameters.add(name)
-        case cst.Assign(
-            targets=[cst.AssignTarget(target=cst.Attribute(value=cst.Name(value="self"), attr=cst.Name(value=name)))],
-            value=value,
-        ):
-            if isinstance(value, cst.Call) and last_name(value.func) == "Parameter":
+        case syntax.Assign(targets=[syntax.AssignTarget(target=target)], value=value):
+            name = own(target)
+            if name is None:
+                return
+            if isinstance(value, syntax.Call) and last_name(value.func) == "Parameter":
                 parameters.add(name)
-            elif isinstance(value, cst.Call) and last_name(value.func) in _CONSTANT_TENSORS:
+            elif isinstance(value, syntax.Call) and last_name(value.func) in _CONSTANT_TENSORS:
                 buffers.add(name)
             else:
                 _literal(name, value, literals)
@@ -138,30 +127,22 @@ def _attribute(node: cst.CSTNode, parameters: set[str], buffers: set[str], liter
             return
 
 
-def _member(node: cst.CSTNode, members: dict[str, str]) -> None:
+def _member(node: syntax.Node, members: dict[str, str]) -> None:
     match node:
         case (
-            cst.Assign(
-                targets=[
-                    cst.AssignTarget(target=cst.Attribute(value=cst.Name(value="self"), attr=cst.Name(value=name)))
-                ],
-                value=value,
-            )
-            | cst.AnnAssign(
-                target=cst.Attribute(value=cst.Name(value="self"), attr=cst.Name(value=name)),
-                value=cst.BaseExpression() as value,
-            )
-        ):
-            made = dotted(value.func) if isinstance(value, cst.Call) else ""
+            syntax.Assign(targets=[syntax.AssignTarget(target=target)], value=value)
+            | syntax.AnnAssign(target=target, value=syntax.Expression() as value)
+        ) if (name := own(target)) is not None:
+            made = dotted(value.func) if isinstance(value, syntax.Call) else ""
             members[name] = made if members.get(name, made) == made else ""
         case _:
             return
 
 
-def _literal(name: str, value: cst.BaseExpression, literals: dict[str, object]) -> None:
-    if isinstance(value, (cst.Integer, cst.Float)):
-        literals[name] = literal(value.value)
-    elif isinstance(value, cst.Name) and value.value in CONSTANTS:
+def _literal(name: str, value: syntax.Expression, literals: dict[str, object]) -> None:
+    if isinstance(value, (syntax.Integer, syntax.Float)):
+        literals[name] = value.evaluated_value
+    elif isinstance(value, syntax.Name) and value.value in CONSTANTS:
         literals[name] = CONSTANTS[value.value]
     else:
         literals.pop(name, None)

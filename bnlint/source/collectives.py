@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import libcst as cst
-
 from bnlint.flow.ops import COLLECTIVES, GATHERING
+from bnlint.source import syntax
 from bnlint.source.containers import Containers
 from bnlint.source.values import Items, State, Tensor
 
@@ -18,15 +17,15 @@ def in_place(path: str) -> bool:
     return home in _HOMES and name in COLLECTIVES
 
 
-def written_argument(call: cst.Call) -> cst.BaseExpression | None:
+def written_argument(call: syntax.Call) -> syntax.Expression | None:
     """Return the tensor that a collective overwrites; `mean.data` and `mean.detach()` share the memory of `mean`."""
     given = [a.value for a in call.args if a.keyword is None or a.keyword.value in {"tensor", "tensor_list"}]
     target = given[0] if given else None
     while True:
         match target:
-            case cst.Attribute(value=inner, attr=cst.Name(value="data")):
+            case syntax.Attribute(value=inner, attr=syntax.Name(value="data")):
                 target = inner
-            case cst.Call(func=cst.Attribute(value=inner, attr=cst.Name(value="detach")), args=[]):
+            case syntax.Call(func=syntax.Attribute(value=inner, attr=syntax.Name(value="detach")), args=[]):
                 target = inner
             case _:
                 return target
@@ -35,10 +34,10 @@ def written_argument(call: cst.Call) -> cst.BaseExpression | None:
 class Collectives(Containers):
     """Interprets collectives."""
 
-    def collective(self, state: State, name: str, node: cst.Call) -> None:
+    def collective(self, state: State, name: str, node: syntax.Call) -> None:
         """Put a stop behind the tensor that a collective overwrites."""
         target = written_argument(node)
-        if not isinstance(target, (cst.Name, cst.Attribute, cst.Subscript)):
+        if not isinstance(target, (syntax.Name, syntax.Attribute, syntax.Subscript)):
             return
         old = self.evaluate(state, target)
         if name in GATHERING:

@@ -8,10 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import libcst as cst
-
 from bnlint.flow.state import RUNNING
-from bnlint.source.below import below
+from bnlint.source import syntax
+from bnlint.source.syntax import below
 
 #: methods that give running statistics their first value, load or print them
 _CARE = re.compile(r"__init__|reset|init|_?load_from_state_dict|extra_repr|__repr__|__setstate__")
@@ -30,7 +29,7 @@ class Declared:
         mentioned: How many methods mention an attribute, those aside that give it its first value.
     """
 
-    plain: Mapping[str, cst.CSTNode] = field(default_factory=dict)
+    plain: Mapping[str, syntax.Node] = field(default_factory=dict)
     registered: frozenset[str] = frozenset()
     defaults: Mapping[str, float] = field(default_factory=dict)
     mentions: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -54,33 +53,35 @@ def _mentioned(mentions: Mapping[str, frozenset[str]], methods: Iterable[str]) -
 
 
 @functools.lru_cache(1024)
-def declared(node: cst.ClassDef, base: Declared | None) -> Declared:
+def declared(node: syntax.ClassDef, base: Declared | None) -> Declared:
     """Read the text of one class; it has the methods of its base as well."""
-    plain: dict[str, cst.CSTNode] = {}
+    plain: dict[str, syntax.Node] = {}
     registered = set(base.registered) if base else set()
     defaults: dict[str, float] = {}
     mentions = dict(base.mentions) if base else {}
     for method in node.body.body:
-        if not isinstance(method, cst.FunctionDef):
+        if not isinstance(method, syntax.FunctionDef):
             continue
         name, known = method.name.value, set[str]()
         numbers = _numbers(method) if name == "__init__" else {}
         defaults |= numbers
         for part in below(method.body):
             match part:
-                case cst.Assign(targets=[cst.AssignTarget(target=target)], value=value) if name == "__init__":
+                case syntax.Assign(targets=[syntax.AssignTarget(target=target)], value=value) if name == "__init__":
                     attribute = own(target)
                     if attribute is not None and _starts(attribute, value):
                         plain.setdefault(attribute, part)
-                    elif attribute is not None and isinstance(value, cst.Name) and value.value in numbers:
+                    elif attribute is not None and isinstance(value, syntax.Name) and value.value in numbers:
                         defaults[attribute] = numbers[value.value]
-                case cst.Arg(keyword=cst.Name(value=keyword), value=cst.Float() as given) if name == "__init__":
+                case syntax.Arg(keyword=syntax.Name(value=keyword), value=syntax.Float() as given) if (
+                    name == "__init__"
+                ):
                     defaults[keyword] = given.evaluated_value
-                case cst.Call(func=cst.Attribute(attr=cst.Name(value="register_buffer")), args=[first, *_]):
+                case syntax.Call(func=syntax.Attribute(attr=syntax.Name(value="register_buffer")), args=[first, *_]):
                     registered.add(_string(first.value) or "")
-                case cst.Attribute():
+                case syntax.Attribute():
                     known.add(own(part) or "")
-                case cst.SimpleString():
+                case syntax.SimpleString():
                     known.add(_string(part) or "")
         mentions[name] = frozenset(known)
     unregistered = {name: at for name, at in plain.items() if name not in registered}
@@ -88,31 +89,31 @@ def declared(node: cst.ClassDef, base: Declared | None) -> Declared:
     return Declared(unregistered, frozenset(registered), defaults, mentions, _mentioned(mentions, mentions))
 
 
-def own(node: cst.CSTNode) -> str | None:
+def own(node: syntax.Node) -> str | None:
     """Return the name of an attribute of `self`."""
     match node:
-        case cst.Attribute(value=cst.Name(value="self"), attr=cst.Name(value=name)):
+        case syntax.Attribute(value=syntax.Name(value="self"), attr=syntax.Name(value=name)):
             return name
         case _:
             return None
 
 
-def _starts(name: str, value: cst.BaseExpression) -> bool:
+def _starts(name: str, value: syntax.Expression) -> bool:
     """Whether an attribute starts as running statistics do: a constant tensor, or a number by their usual names."""
-    if isinstance(value, cst.Call):
-        func = value.func.attr if isinstance(value.func, cst.Attribute) else value.func
-        return isinstance(func, cst.Name) and func.value in _TENSORS
-    return isinstance(value, (cst.Integer, cst.Float)) and RUNNING.match(name) is not None
+    if isinstance(value, syntax.Call):
+        func = value.func.attr if isinstance(value.func, syntax.Attribute) else value.func
+        return isinstance(func, syntax.Name) and func.value in _TENSORS
+    return isinstance(value, (syntax.Integer, syntax.Float)) and RUNNING.match(name) is not None
 
 
-def _numbers(method: cst.FunctionDef) -> dict[str, float]:
+def _numbers(method: syntax.FunctionDef) -> dict[str, float]:
     found: dict[str, float] = {}
     for parameter in (*method.params.params, *method.params.kwonly_params):
-        if isinstance(parameter.default, (cst.Integer, cst.Float)):
+        if isinstance(parameter.default, (syntax.Integer, syntax.Float)):
             found[parameter.name.value] = float(parameter.default.evaluated_value)
     return found
 
 
-def _string(node: cst.CSTNode) -> str | None:
-    value = node.evaluated_value if isinstance(node, cst.SimpleString) else None
+def _string(node: syntax.Node) -> str | None:
+    value = node.evaluated_value if isinstance(node, syntax.SimpleString) else None
     return value if isinstance(value, str) else None

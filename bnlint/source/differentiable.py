@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import libcst as cst
 
 from bnlint.finding import Edit, SourceLocation
-from bnlint.source.classes import last_name
+from bnlint.source import from_libcst
 from bnlint.source.collectives import written_argument
-from bnlint.source.lower import Parsed
+from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import nodes
+from bnlint.source.tree import last_name, nodes
 
 _MODULE = "torch.distributed.nn"
 #: reductions whose backward pass is the same reduction of the gradients
@@ -26,7 +28,9 @@ def differentiable(text: SourceText, parsed: Parsed, location: SourceLocation) -
 
 
 def _rewritten(text: SourceText, parsed: Parsed, call: cst.Call) -> list[Edit] | None:
-    target, options = written_argument(call), {a.keyword.value: a.value for a in call.args if a.keyword is not None}
+    written = written_argument(from_libcst.expression(call))
+    target = None if written is None else cast(cst.BaseExpression, written.place)
+    options = {a.keyword.value: a.value for a in call.args if a.keyword is not None}
     rest = [argument.value for argument in call.args[1:] if argument.keyword is None]
     if last_name(call.func) != "all_reduce" or target is None or len(rest) > 2 or any(a.star for a in call.args):
         return None

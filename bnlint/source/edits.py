@@ -9,8 +9,8 @@ from bnlint.flow.sites import Statistic
 from bnlint.source.blocks import Region, unwrapped
 from bnlint.source.differentiable import differentiable
 from bnlint.source.inplace import Way, way
-from bnlint.source.lower import Parsed
 from bnlint.source.numbers import Numbers, makes_number, untyped
+from bnlint.source.parsed import Parsed
 from bnlint.source.state import State
 from bnlint.source.text import SourceText
 from bnlint.source.unstop import stopped_at, without_function, without_suffix

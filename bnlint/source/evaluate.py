@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import libcst as cst
-
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.flow.ops import STOPS, canonical
+from bnlint.source import syntax
 from bnlint.source.indices import index_key, takes_all
-from bnlint.source.names import CONSTANTS, literal
-from bnlint.source.operators import BINARY, COMPARISONS
+from bnlint.source.names import CONSTANTS
 from bnlint.source.record import Recorder
 from bnlint.source.values import (
     Class,
@@ -31,6 +29,7 @@ from bnlint.source.values import (
 
 #: the fields of what `max`, `min` and `median` return
 _PLACES = {"values": 0, "indices": 1}
+COMPARISONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 _LAYOUTS = frozenset({"T", "mT", "H", "mH", "real"})
 
 
@@ -39,62 +38,62 @@ class Evaluator(Recorder, ABC):
 
     # -- expressions
 
-    def evaluate(self, state: State, node: cst.BaseExpression) -> Value:
+    def evaluate(self, state: State, node: syntax.Expression) -> Value:
         """Evaluate an expression; side effects (in-place operations, walrus) change `state`."""
         match node:
-            case cst.Name(value=name):
+            case syntax.Name(value=name):
                 return self._name(state, name)
-            case cst.Integer() | cst.Float() | cst.SimpleString() | cst.ConcatenatedString():
-                return self._literal(node)
-            case cst.Attribute():
+            case syntax.Integer() | syntax.Float() | syntax.SimpleString() | syntax.ConcatenatedString():
+                return Opaque("?") if node.evaluated_value is None else Literal(node.evaluated_value)
+            case syntax.Attribute():
                 return self.attribute(state, self.evaluate(state, node.value), node)
-            case cst.Call():
+            case syntax.Call():
                 return self.call(state, node)
-            case cst.BinaryOperation():
+            case syntax.BinaryOperation():
                 left, right = self.evaluate(state, node.left), self.evaluate(state, node.right)
-                return self.arithmetic(state, BINARY.get(type(node.operator), "other"), left, right, node)
-            case cst.UnaryOperation():
+                return self.arithmetic(state, node.operator, left, right, node)
+            case syntax.UnaryOperation():
                 return self._unary(state, node)
-            case cst.BooleanOperation():
+            case syntax.BooleanOperation():
                 return self._boolean(state, node)
-            case cst.Comparison():
+            case syntax.Comparison():
                 return self._comparison(state, node)
-            case cst.Subscript():
+            case syntax.Subscript():
                 return self._subscript(state, node)
-            case cst.IfExp():
+            case syntax.IfExp():
                 return self._choice(state, node)
-            case cst.Tuple() | cst.List() | cst.Set():
+            case syntax.Tuple() | syntax.List() | syntax.Set():
                 return self._sequence(state, node)
-            case cst.Dict():
+            case syntax.Dict():
                 return self._dict(state, node)
-            case cst.NamedExpr(target=target, value=value):
+            case syntax.NamedExpr(target=target, value=value):
                 result = self.evaluate(state, value)
                 self.assign(state, target, result, value)
                 return result
-            case cst.Lambda():
+            case syntax.Lambda():
                 self.scope.homes[node] = self.scope
                 return Function(node, state.variables)
-            case cst.ListComp() | cst.GeneratorExp() | cst.SetComp():
+            case syntax.ListComp() | syntax.GeneratorExp() | syntax.SetComp():
                 return self._comprehension(state, node.for_in, None, node.elt)
-            case cst.DictComp():
+            case syntax.DictComp():
                 return self._comprehension(state, node.for_in, node.key, node.value)
-            case cst.Yield():
+            case syntax.Yield():
                 return self.produce(state, node)
-            case cst.Await(expression=expression):
+            case syntax.Await(expression=expression):
                 return self.evaluate(state, expression)
             case _:
                 return Opaque("?")
 
     @abstractmethod
-    def call(self, state: State, node: cst.Call) -> Value:
+    def call(self, state: State, node: syntax.Call) -> Value:
         """Evaluate a call (see `calls`)."""
 
     @abstractmethod
-    def assign(self, state: State, target: cst.BaseExpression, value: Value, source: cst.BaseExpression | None) -> None:
+    def assign(self, state: State, target: syntax.Expression, value: Value, source: syntax.Expression | None) -> None:
         """Bind a value to a target (see `interpret`)."""
 
     @abstractmethod
-    def produce(self, state: State, node: cst.Yield) -> Value:
+    def produce(self, state: State, node: syntax.Yield) -> Value:
         """Evaluate a `yield` (see `interpret`)."""
 
     def _name(self, state: State, name: str) -> Value:
@@ -111,13 +110,7 @@ class Evaluator(Recorder, ABC):
         """Return a container of a module as this entry point has it: no other sees what is written into it."""
         return None if value is None else copied(value, self.copies)
 
-    def _literal(self, node: cst.BaseExpression) -> Value:
-        try:
-            return Literal(literal(cst.Module(body=[]).code_for_node(node)))
-        except (ValueError, SyntaxError):
-            return Opaque("?")
-
-    def attribute(self, state: State, value: Value, node: cst.Attribute) -> Value:
+    def attribute(self, state: State, value: Value, node: syntax.Attribute) -> Value:
         """Evaluate `value.name`."""
         name = node.attr.value
         match value:
@@ -143,9 +136,9 @@ class Evaluator(Recorder, ABC):
                 text = value.text if isinstance(value, Opaque) else "?"
                 return Opaque(f"{text}.{name}")
 
-    def suffix(self, head: cst.BaseExpression, whole: cst.BaseExpression) -> SourceLocation:
+    def suffix(self, head: syntax.Expression, whole: syntax.Expression) -> SourceLocation:
         """Locate what `whole` adds behind `head`: the `.detach()` of `x.mean().detach()`."""
-        first, last = self.locate(head.rpar[-1] if head.rpar else head), self.locate(whole)
+        first, last = self.locate(head.closed or head), self.locate(whole)
         return SourceLocation(last.path, first.end_line, first.end_column, last.end_line, last.end_column)
 
     def field(self, state: State, instance: Instance, name: str) -> Value:
@@ -178,7 +171,7 @@ class Evaluator(Recorder, ABC):
     def invoke(self, state: State, function: Function, args: list[Value], kwargs: dict[str, Value]) -> Value:
         """Run a function of this file (see `interpret`)."""
 
-    def arithmetic(self, state: State, name: str, left: Value, right: Value, node: cst.CSTNode) -> Value:
+    def arithmetic(self, state: State, name: str, left: Value, right: Value, node: syntax.Node) -> Value:
         """Evaluate a binary operation."""
         if not any(isinstance(v, Tensor) or (isinstance(v, Items) and v.each) for v in (left, right)):
             match left, right:
@@ -191,14 +184,14 @@ class Evaluator(Recorder, ABC):
         args = [self.operand(state, left), self.operand(state, right)]
         return self.add(state, canonical(name), [a for a in args if a is not None], self.locate(node))
 
-    def _unary(self, state: State, node: cst.UnaryOperation) -> Value:
+    def _unary(self, state: State, node: syntax.UnaryOperation) -> Value:
         value = self.evaluate(state, node.expression)
         match node.operator, value:
-            case cst.Minus(), Tensor(index):
+            case "minus", Tensor(index):
                 return self.add(state, "neg", [index], self.locate(node))
-            case cst.Minus(), Literal(int() | float() as number):
+            case "minus", Literal(int() | float() as number):
                 return Literal(-number)
-            case cst.Not(), _:
+            case "not", _:
                 condition = self.condition(value)
                 return Condition(condition.false, condition.true)
             case _:
@@ -214,23 +207,23 @@ class Evaluator(Recorder, ABC):
             case _:
                 return Condition()
 
-    def _boolean(self, state: State, node: cst.BooleanOperation) -> Value:
+    def _boolean(self, state: State, node: syntax.BooleanOperation) -> Value:
         left = self.condition(self.evaluate(state, node.left))
         right = self.condition(self.evaluate(state, node.right))
-        if isinstance(node.operator, cst.And):
+        if node.operator == "and":
             return Condition(left.true & right.true, left.false | right.false)
         return Condition(left.true | right.true, left.false & right.false)
 
-    def _comparison(self, state: State, node: cst.Comparison) -> Value:
+    def _comparison(self, state: State, node: syntax.Comparison) -> Value:
         left = self.evaluate(state, node.left)
         for part in node.comparisons:
             right = self.evaluate(state, part.comparator)
-            name = COMPARISONS.get(type(part.operator))
-            if name and len(node.comparisons) == 1 and any(isinstance(v, Tensor) for v in (left, right)):
-                return self.arithmetic(state, name, left, right, node)
+            compared = part.operator in COMPARISONS and len(node.comparisons) == 1
+            if compared and any(isinstance(v, Tensor) for v in (left, right)):
+                return self.arithmetic(state, part.operator, left, right, node)
         return Condition()
 
-    def _choice(self, state: State, node: cst.IfExp) -> Value:
+    def _choice(self, state: State, node: syntax.IfExp) -> Value:
         condition = self.condition(self.evaluate(state, node.test))
         branches = [
             (self.evaluate(state, expression), mode & state.mode)
@@ -239,43 +232,43 @@ class Evaluator(Recorder, ABC):
         ]
         return self.merge(branches, condition == Condition()) if branches else Opaque("?")
 
-    def _sequence(self, state: State, node: cst.Tuple | cst.List | cst.Set) -> Value:
+    def _sequence(self, state: State, node: syntax.Tuple | syntax.List | syntax.Set) -> Value:
         items = Items()
         for position, element in enumerate(node.elements):
             value = self.evaluate(state, element.value)
-            if isinstance(element, cst.StarredElement):
+            if isinstance(element, syntax.StarredElement):
                 items.each = value.each if isinstance(value, Items) else None
             items.entries[position] = value
         return items
 
-    def _dict(self, state: State, node: cst.Dict) -> Value:
+    def _dict(self, state: State, node: syntax.Dict) -> Value:
         items = Items()
         for element in node.elements:
             value = self.evaluate(state, element.value)
-            if isinstance(element, cst.DictElement):
+            if isinstance(element, syntax.DictElement):
                 self.store_item(items, self.evaluate(state, element.key), value)
             elif isinstance(value, Items):
                 items.entries |= value.entries
         return items
 
-    def _subscript(self, state: State, node: cst.Subscript) -> Value:
+    def _subscript(self, state: State, node: syntax.Subscript) -> Value:
         value = self.evaluate(state, node.value)
         if isinstance(value, Tensor):
             if takes_all(node):
                 return self.add(state, "reshape", [value.node], self.locate(node))
             match node.slice:
-                case [cst.SubscriptElement(slice=cst.Index(value=cst.Integer() as number))]:
+                case [syntax.SubscriptElement(slice=syntax.Index(value=syntax.Integer() as number))]:
                     return self.part(state, value.node, number.evaluated_value, self.locate(node))
             return self.part(state, value.node, index_key(node, state.variables), self.locate(node))
         if isinstance(value, Items) and len(node.slice) == 1:
             part = node.slice[0].slice
-            if isinstance(part, cst.Index):
+            if isinstance(part, syntax.Index):
                 return self.load_item(value, self.evaluate(state, part.value))
             return value
         return unknown(value)
 
     def _comprehension(
-        self, state: State, loop: cst.CompFor, key: cst.BaseExpression | None, value: cst.BaseExpression
+        self, state: State, loop: syntax.CompFor, key: syntax.Expression | None, value: syntax.Expression
     ) -> Items:
         source, result = self.evaluate(state, loop.iter), Items()
         if isinstance(source, Items) and self.known(source) and loop.inner_for_in is None and not loop.ifs:
@@ -284,7 +277,7 @@ class Evaluator(Recorder, ABC):
                 place = Literal(position) if key is None else self.evaluate(state, key)
                 self.store_item(result, place, self.evaluate(state, value))
             return result
-        current: cst.CompFor | None = loop
+        current: syntax.CompFor | None = loop
         while current is not None:
             self.assign(state, current.target, self.element(state, self.evaluate(state, current.iter)), current.iter)
             current = current.inner_for_in
@@ -292,6 +285,6 @@ class Evaluator(Recorder, ABC):
         return result
 
 
-def _decorator_name(decorator: cst.Decorator) -> str:
+def _decorator_name(decorator: syntax.Decorator) -> str:
     node = decorator.decorator
-    return node.value if isinstance(node, cst.Name) else ""
+    return node.value if isinstance(node, syntax.Name) else ""

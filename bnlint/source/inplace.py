@@ -9,10 +9,9 @@ import libcst as cst
 from bnlint.flow.graph import FlowGraph, Kind
 from bnlint.flow.ops import Role, is_inplace, role
 from bnlint.flow.sites import Statistic
-from bnlint.source.classes import last_name
-from bnlint.source.lower import Parsed
+from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import nodes
+from bnlint.source.tree import last_name, nodes
 
 #: operations whose gradient is computed from their result
 _NEED_RESULT = frozenset({"std", "norm", "sqrt", "rsqrt", "reciprocal", "exp"})

@@ -6,15 +6,13 @@ import functools
 import re
 from collections.abc import Sequence
 
-import libcst as cst
-
 from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.flow.ops import RUNNING
+from bnlint.source import syntax
 from bnlint.source.assign import Assigner
 from bnlint.source.gradmode import grad_switch
 from bnlint.source.names import imported
 from bnlint.source.once import runs_once
-from bnlint.source.operators import BINARY
 from bnlint.source.parameters import code, is_static, parameters
 from bnlint.source.record import FlowLost
 from bnlint.source.values import (
@@ -47,7 +45,7 @@ class Interpreter(Assigner):
 
     frames: tuple[list[tuple[Value, Mode]], ...] = ()
     yielded: tuple[Items, ...] = ()
-    active: tuple[cst.CSTNode, ...] = ()
+    active: tuple[syntax.Node, ...] = ()
     calls = 0
 
     def run(self, function: Function) -> None:
@@ -65,15 +63,15 @@ class Interpreter(Assigner):
             kept = function.bound.attributes.items()
             self.graph.kept |= {name: tensor.node for name, value in kept for tensor in self._tensors(value, 0)}
 
-    def _input(self, state: State, parameter: cst.Param) -> Value:
+    def _input(self, state: State, parameter: syntax.Param) -> Value:
         name = parameter.name.value
         if name in _TRAINING_NAMES:
             return Condition(Mode.TRAIN, Mode.EVAL)
         if parameter.annotation is not None and _ARRAYS.search(code(parameter.annotation.annotation)):
             return Opaque(name)
-        if parameter.default is not None and not isinstance(parameter.default, cst.Name):
+        if parameter.default is not None and not isinstance(parameter.default, syntax.Name):
             return Opaque(name)
-        if isinstance(parameter.default, cst.Name) and parameter.default.value in {"True", "False"}:
+        if isinstance(parameter.default, syntax.Name) and parameter.default.value in {"True", "False"}:
             return Opaque(name)
         kind = Kind.BUFFER if RUNNING.match(name) else Kind.INPUT
         return Tensor(self.graph.add(kind, name, origin=Origin(self.locate(parameter.name), symbol=self.symbol)))
@@ -107,10 +105,10 @@ class Interpreter(Assigner):
             self._bind(variables, function.node, args, kwargs)
             inner = State(variables, state.mode, state.grad_off)
             inner.grad_off = (*inner.grad_off, function.off) if function.off else inner.grad_off
-            for decorator in () if isinstance(function.node, cst.Lambda) else function.node.decorators:
+            for decorator in () if isinstance(function.node, syntax.Lambda) else function.node.decorators:
                 off = self._grad_off(inner, decorator.decorator, decorator)
                 inner.grad_off = (*inner.grad_off, off) if off else inner.grad_off
-            if isinstance(function.node, cst.Lambda):
+            if isinstance(function.node, syntax.Lambda):
                 return self.evaluate(inner, function.node.body)
             returned, generated = list[tuple[Value, Mode]](), Items()
             self.frames, self.yielded = (*self.frames, returned), (*self.yielded, generated)
@@ -123,21 +121,21 @@ class Interpreter(Assigner):
             self.active = self.active[:-1]
             self.enter(caller)
 
-    def produce(self, state: State, node: cst.Yield) -> Value:
+    def produce(self, state: State, node: syntax.Yield) -> Value:
         """Evaluate a `yield`: what a call of the function yields is a container of the values in order."""
         match node.value:
-            case cst.From(item=item):
+            case syntax.From(item=item):
                 values = self.evaluate(state, item)
                 if self.yielded and isinstance(values, Items):
                     self.container_method(self.yielded[-1], "extend", [values], {})
-            case cst.BaseExpression() as item if self.yielded:
+            case syntax.Expression() as item if self.yielded:
                 self.container_method(self.yielded[-1], "append", [self.evaluate(state, item)], {})
         return Opaque("?")
 
     def _bind(
         self,
         variables: dict[str, Value],
-        node: cst.FunctionDef | cst.Lambda,
+        node: syntax.FunctionDef | syntax.Lambda,
         args: list[Value],
         kwargs: dict[str, Value],
     ) -> None:
@@ -145,7 +143,7 @@ class Interpreter(Assigner):
         for parameter, value in zip(positional, args, strict=False):
             variables[parameter.name.value] = value
         rest = args[len(positional) :]
-        if isinstance(node.params.star_arg, cst.Param):
+        if isinstance(node.params.star_arg, syntax.Param):
             variables[node.params.star_arg.name.value] = Items(dict(enumerate(rest)))
         names = {parameter.name.value for parameter in parameters(node)}
         variables |= {name: value for name, value in kwargs.items() if name in names}
@@ -160,54 +158,52 @@ class Interpreter(Assigner):
 
     # -- statements
 
-    def _suite(self, state: State, body: cst.BaseSuite) -> None:
+    def _suite(self, state: State, body: syntax.Block) -> None:
         self._block(state, body.body)
 
-    def _block(self, state: State, statements: Sequence[cst.BaseStatement | cst.BaseSmallStatement]) -> None:
+    def _block(self, state: State, statements: Sequence[syntax.Statement]) -> None:
         for statement in statements:
             if not state.mode:
                 return
             self._statement(state, statement)
 
-    def _statement(self, state: State, node: cst.BaseStatement | cst.BaseSmallStatement) -> None:
+    def _statement(self, state: State, node: syntax.Statement) -> None:
         match node:
-            case cst.SimpleStatementLine(body=body):
-                self._block(state, body)
-            case cst.Assign(targets=targets, value=value):
+            case syntax.Assign(targets=targets, value=value):
                 result = self.evaluate(state, value)
                 for target in targets:
                     self.assign(state, target.target, result, value)
-            case cst.AnnAssign(target=target, value=value) if value is not None:
+            case syntax.AnnAssign(target=target, value=value) if value is not None:
                 self.assign(state, target, self.evaluate(state, value), value)
-            case cst.AugAssign():
+            case syntax.AugAssign():
                 self._augmented(state, node)
-            case cst.Expr(value=value) | cst.Assert(test=value):
+            case syntax.Expr(value=value) | syntax.Assert(test=value):
                 self.evaluate(state, value)
-            case cst.Return(value=value):
+            case syntax.Return(value=value):
                 result = Literal(None) if value is None else self.evaluate(state, value)
                 if not (isinstance(result, Literal) and result.value is None):
                     self.frames[-1].append((result, state.mode))
                 state.mode = Mode(0)
-            case cst.Raise():
+            case syntax.Raise():
                 state.mode = Mode(0)
-            case cst.If():
+            case syntax.If():
                 self._if(state, node)
-            case cst.For():
+            case syntax.For():
                 self._for(state, node)
-            case cst.While(body=body):
+            case syntax.While(body=body):
                 once = state.fork(Mode.BOTH)
                 self._suite(once.state, body)
                 rejoin(state, [once, state.fork(Mode.BOTH)], self.merge)
-            case cst.With():
+            case syntax.With():
                 self._with(state, node)
-            case cst.Try() | cst.TryStar():
+            case syntax.Try():
                 self._try(state, node)
-            case cst.FunctionDef(name=cst.Name(value=name)):
+            case syntax.FunctionDef(name=syntax.Name(value=name)):
                 self.scope.homes[node] = self.scope
                 state.variables[name] = Function(node, state.variables)
-            case cst.Import() | cst.ImportFrom():
+            case syntax.Import() | syntax.ImportFrom():
                 state.variables |= imported(node)
-            case cst.Match(cases=cases):
+            case syntax.Match(cases=cases):
                 branches = [state.fork(Mode.BOTH) for _ in cases]
                 for branch, case in zip(branches, cases, strict=True):
                     self._suite(branch.state, case.body)
@@ -215,7 +211,7 @@ class Interpreter(Assigner):
             case _:
                 return
 
-    def _for(self, state: State, node: cst.For) -> None:
+    def _for(self, state: State, node: syntax.For) -> None:
         values = self.evaluate(state, node.iter)
         if isinstance(values, Items) and self.known(values):
             for value in self.elements(values):
@@ -228,7 +224,7 @@ class Interpreter(Assigner):
         self._suite(once.state, node.body)
         rejoin(state, [once, state.fork(Mode.BOTH)], self.merge)
 
-    def _if(self, state: State, node: cst.If) -> None:
+    def _if(self, state: State, node: syntax.If) -> None:
         condition = self.condition(self.evaluate(state, node.test))
         if runs_once(node):
             condition = Condition(Mode(0), condition.false)  # the steps that train come after it
@@ -239,16 +235,16 @@ class Interpreter(Assigner):
         if condition.false & state.mode:
             branches.append(state.fork(condition.false))
             match node.orelse:
-                case cst.If():
+                case syntax.If():
                     self._if(branches[-1].state, node.orelse)
-                case cst.Else(body=body):
+                case syntax.Else(body=body):
                     self._suite(branches[-1].state, body)
         if branches:
             rejoin(state, branches, functools.partial(self.merge, switch=condition == Condition()))
         else:
             state.mode = Mode(0)
 
-    def _with(self, state: State, node: cst.With) -> None:
+    def _with(self, state: State, node: syntax.With) -> None:
         before = state.grad_off
         for item in node.items:
             off = self._grad_off(state, item.item, item)
@@ -256,7 +252,7 @@ class Interpreter(Assigner):
                 state.grad_off = (*state.grad_off, off)
                 continue
             value = self.evaluate(state, item.item)
-            if isinstance(item.item, cst.Call) and isinstance(value, Opaque):
+            if isinstance(item.item, syntax.Call) and isinstance(value, Opaque):
                 called = self.evaluate(state, item.item.func)
                 if isinstance(called, Name) and called.path.endswith((".enable_grad", ".set_grad_enabled")):
                     state.grad_off = (*state.grad_off, None)
@@ -265,17 +261,17 @@ class Interpreter(Assigner):
         self._suite(state, node.body)
         state.grad_off = before
 
-    def _grad_off(self, state: State, expression: cst.BaseExpression, where: cst.CSTNode) -> GradOff | None:
+    def _grad_off(self, state: State, expression: syntax.Expression, where: syntax.Node) -> GradOff | None:
         args: list[Value] = []
-        if isinstance(expression, cst.Call):
+        if isinstance(expression, syntax.Call):
             args = [self.evaluate(state, argument.value) for argument in expression.args]
             expression = expression.func
-        if not isinstance(expression, (cst.Name, cst.Attribute)):
+        if not isinstance(expression, (syntax.Name, syntax.Attribute)):
             return None
         kind = grad_switch(self.evaluate(state, expression), args)
         return None if kind is None else GradOff(kind, self.locate(where))
 
-    def _try(self, state: State, node: cst.Try | cst.TryStar) -> None:
+    def _try(self, state: State, node: syntax.Try) -> None:
         tried = state.fork(Mode.BOTH)
         self._suite(tried.state, node.body)
         if node.orelse is not None:
@@ -288,9 +284,9 @@ class Interpreter(Assigner):
         if node.finalbody is not None:
             self._suite(state, node.finalbody.body)
 
-    def _augmented(self, state: State, node: cst.AugAssign) -> None:
+    def _augmented(self, state: State, node: syntax.AugAssign) -> None:
         old, new = self.evaluate(state, node.target), self.evaluate(state, node.value)
-        name = BINARY.get(type(node.operator), "other")
+        name = node.operator
         if isinstance(old, Tensor) and (buffer := self.state_of(state, old)) is not None:
             operand = self.operand(state, new)
             content = self.updated(buffer, old, name, [] if operand is None else [operand], state.mode)

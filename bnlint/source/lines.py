@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import libcst as cst
 
 from bnlint.finding import Edit, SourceLocation
-from bnlint.source.lower import Parsed
+from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
 from bnlint.source.tree import nodes
 

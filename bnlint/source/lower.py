@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-import libcst as cst
-from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
-
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
+from bnlint.source import syntax
 from bnlint.source.classes import NATIVE_BUFFERS
 from bnlint.source.gradmode import grad_switch
 from bnlint.source.interpret import Interpreter
@@ -24,45 +21,28 @@ NOWHERE = SourceLocation("", 1, 1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """A module's syntax tree, what locations call its file, and where each of its nodes stands."""
+class SyntaxTree:
+    """A module as the flow is read from it.
+
+    Attributes:
+        path: What locations call its file.
+        module: Its syntax.
+        locate: Says where a node of it stands.
+    """
 
     path: str
-    module: cst.Module
-    locate: Callable[[cst.CSTNode], SourceLocation]
+    module: syntax.Module
+    locate: Callable[[syntax.Node], SourceLocation]
 
 
-def parse(source: str, path: str) -> Parsed:
-    """Parse a module.
-
-    Args:
-        source: The text of the file.
-        path: What locations call the file.
-
-    Raises:
-        libcst.ParserSyntaxError: The text is no Python.
-    """
-    wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
-
-    @functools.cache
-    def positions() -> Mapping[cst.CSTNode, CodeRange]:
-        return wrapper.resolve(PositionProvider)
-
-    def locate(node: cst.CSTNode) -> SourceLocation:
-        where = positions()[node]
-        return SourceLocation(path, where.start.line, where.start.column + 1, where.end.line, where.end.column + 1)
-
-    return Parsed(path, wrapper.module, locate)
+def unplaced(path: str, module: syntax.Module) -> SyntaxTree:
+    """Return a module whose nodes all stand at the same place: to place them takes longer than to read them."""
+    return SyntaxTree(path, module, lambda _: NOWHERE)
 
 
-def unplaced(parsed: Parsed) -> Parsed:
-    """Return the same module with every node at the same place: to place them takes longer than to parse."""
-    return Parsed(parsed.path, parsed.module, lambda _: NOWHERE)
-
-
-def alone(parsed: Parsed) -> Scope:
+def alone(tree: SyntaxTree) -> Scope:
     """Return the scope of a module from which no other file is reached."""
-    return scope_of(parsed.module, parsed.locate, lambda _: None, {})
+    return scope_of(tree.module, tree.locate, lambda _: None, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +54,27 @@ class Lowered:
 
 
 def lower(
-    parsed: Parsed,
+    tree: SyntaxTree,
     wanted: Collection[str] | None = None,
-    scope: Callable[[Parsed], Scope] = alone,
+    scope: Callable[[SyntaxTree], Scope] = alone,
 ) -> Iterator[Lowered]:
     """Yield each function of a module with its flow graph.
 
     Args:
-        parsed: The module.
+        tree: The module.
         wanted: Names of the functions and methods to look at; None for all.
         scope: Makes the module's scope, from which other files may be reached.
 
     A function that is decorated to run without gradients yields nothing.
     """
-    here = scope(parsed)
-    for symbol, function in _entries(parsed.module, here):
+    here = scope(tree)
+    for symbol, function in _entries(tree.module, here):
         if wanted is not None and symbol.rpartition(".")[2] not in wanted:
             continue
         graph = FlowGraph(_owner(symbol, function.owner))
         interpreter = Interpreter(graph, here.homes.get(function.node, here), symbol)
         if function.bound is not None:
-            _declare(graph, parsed, symbol, function.bound)
+            _declare(graph, tree, symbol, function.bound)
         try:
             if _inference_only(interpreter, function):
                 continue
@@ -105,14 +85,14 @@ def lower(
             yield Lowered(symbol, graph)
 
 
-def _entries(module: cst.Module, scope: Scope) -> Iterator[tuple[str, Function]]:
-    functions = {node.name.value: node for node in module.body if isinstance(node, cst.FunctionDef)}
+def _entries(module: syntax.Module, scope: Scope) -> Iterator[tuple[str, Function]]:
+    functions = {node.name.value: node for node in module.body if isinstance(node, syntax.FunctionDef)}
     for name, node in functions.items():
         yield name, Function(node, {})
     for statement in module.body:
-        cls = scope.names.get(statement.name.value) if isinstance(statement, cst.ClassDef) else None
-        if isinstance(statement, cst.ClassDef) and isinstance(cls, Class):
-            own = {item.name.value for item in statement.body.body if isinstance(item, cst.FunctionDef)}
+        cls = scope.names.get(statement.name.value) if isinstance(statement, syntax.ClassDef) else None
+        if isinstance(statement, syntax.ClassDef) and isinstance(cls, Class):
+            own = {item.name.value for item in statement.body.body if isinstance(item, syntax.FunctionDef)}
             # An inherited method is another function where this class overrides what it calls.
             names = cls.methods if cls.base is not None and own else own
             # Of two classes with one name, the last is the one that the name means.
@@ -137,21 +117,21 @@ def _owner(symbol: str, cls: Class | None) -> Owner | None:
     )
 
 
-def _declare(graph: FlowGraph, parsed: Parsed, symbol: str, me: Instance) -> None:
+def _declare(graph: FlowGraph, tree: SyntaxTree, symbol: str, me: Instance) -> None:
     """Put the running statistics that are no buffers into the graph, each at the place where it starts."""
     for name, node in me.cls.declared.plain.items():
         where: SourceLocation | None = None
         with suppress(KeyError):  # it may start in another file
-            where = parsed.locate(node)
+            where = tree.locate(node)
         origin = Origin(where, symbol=symbol)
         me.attributes[name] = Tensor(graph.add(Kind.BUFFER, name, origin=origin))
 
 
 def _inference_only(interpreter: Interpreter, function: Function) -> bool:
-    for decorator in () if isinstance(function.node, cst.Lambda) else function.node.decorators:
+    for decorator in () if isinstance(function.node, syntax.Lambda) else function.node.decorators:
         expression = decorator.decorator
         args: list[Value] = []
-        if isinstance(expression, cst.Call):
+        if isinstance(expression, syntax.Call):
             args = [interpreter.evaluate(State({}), argument.value) for argument in expression.args]
             expression = expression.func
         if grad_switch(interpreter.evaluate(State({}), expression), args) is not None:

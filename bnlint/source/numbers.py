@@ -10,10 +10,9 @@ import libcst as cst
 from bnlint.finding import Edit, SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.ops import canonical
-from bnlint.source.classes import last_name
-from bnlint.source.lower import Parsed
+from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import Tree, nodes
+from bnlint.source.tree import Tree, last_name, nodes
 from bnlint.source.unstop import POINTWISE, as_method, without_function
 
 #: how a tensor becomes the number, list or array that it was, where something else still needs one

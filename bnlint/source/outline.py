@@ -272,6 +272,17 @@ def _exports(tree: ast.Module) -> frozenset[str] | None:
     return None
 
 
+def is_needed(node: ast.stmt, tops: frozenset[str]) -> bool:
+    """Whether a statement at the top level is one of some definitions, or no definition at all and no data."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return name in tops
+        case ast.Assign(value=value) | ast.AnnAssign(value=value):
+            return not _is_data(value)
+        case _:
+            return True
+
+
 def _spans(tree: ast.Module) -> Iterator[tuple[str, int, int]]:
     ends = {0: -1} | {place: node.end_lineno or node.lineno for place, node in enumerate(tree.body, 1)}
     for place, node in enumerate(tree.body, 1):

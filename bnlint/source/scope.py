@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
-import libcst as cst
-
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph
+from bnlint.source import syntax
 from bnlint.source.classes import describe
 from bnlint.source.interpret import Interpreter
 from bnlint.source.names import module_names, starred
@@ -45,10 +44,10 @@ class _Names(Mapping[str, Value]):
 
 
 def scope_of(
-    module: cst.Module,
-    locate: Callable[[cst.CSTNode], SourceLocation],
+    module: syntax.Module,
+    locate: Callable[[syntax.Node], SourceLocation],
     resolve: Callable[[str], Value | None],
-    homes: dict[cst.CSTNode, Scope],
+    homes: dict[syntax.Node, Scope],
 ) -> Scope:
     """Return the scope of a file.
 
@@ -72,14 +71,15 @@ def scope_of(
     tables: dict[str, Callable[[], Value | None]] = {}
     for statement in module.body:
         match statement:
-            case cst.ClassDef(name=cst.Name(value=name)):
+            case syntax.ClassDef(name=syntax.Name(value=name)):
                 makers[name] = lambda node=statement: describe(node, scope)  # type: ignore[misc]
-            case cst.FunctionDef(name=cst.Name(value=name)):
+            case syntax.FunctionDef(name=syntax.Name(value=name)):
                 homes[statement] = scope
                 functions[name] = lambda node=statement: Function(node, {})  # type: ignore[misc]
-            case cst.SimpleStatementLine(
-                body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value)]
-            ) if isinstance(value, cst.Lambda) or (isinstance(value, cst.Dict) and len(value.elements) <= MAX_TABLE):
+            case syntax.Assign(targets=[syntax.AssignTarget(target=syntax.Name(value=name))], value=value) if (
+                isinstance(value, syntax.Lambda)
+                or (isinstance(value, syntax.Dict) and len(value.elements) <= MAX_TABLE)
+            ):
                 tables[name] = lambda table=value: _table(scope, table)  # type: ignore[misc]
             case _:
                 continue
@@ -87,7 +87,7 @@ def scope_of(
     return scope
 
 
-def _table(scope: Scope, value: cst.BaseExpression) -> Value | None:
+def _table(scope: Scope, value: syntax.Expression) -> Value | None:
     """Return a table of functions, or a lambda, at the top level of a module."""
     with suppress(FlowLost, RecursionError):
         return Interpreter(FlowGraph(), scope, "").evaluate(State({}), value)

@@ -34,14 +34,13 @@ class Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """What is left of a module: the functions and methods to look at, by name, and the text that they need.
+    """What is left of a module: the functions and methods to look at, by name, and the definitions that they need.
 
-    In the text every other top-level definition is blank, so lines keep their numbers. `elsewhere` names the
-    definitions that are needed of other files.
+    `needed` are those at its own top level, `elsewhere` those of other files.
     """
 
     wanted: frozenset[str]
-    text: str
+    needed: frozenset[str] = frozenset()
     elsewhere: Mapping[Path, frozenset[str]] = field(default_factory=dict)
 
 
@@ -52,7 +51,6 @@ def may_hold_findings(source: bytes) -> bool:
 
 
 def screen(
-    text: SourceText,
     outline: Outline,
     imported: Callable[[Unit], Iterable[Elsewhere]] = lambda _: (),
     inherited: Iterable[Unit] = (),
@@ -63,8 +61,7 @@ def screen(
     nothing is lost.
 
     Args:
-        text: The file.
-        outline: Its outline.
+        outline: The outline of the file.
         imported: What a unit reaches in other files by the names that it mentions.
         inherited: Methods that bases in other files lend to classes of this one.
     """
@@ -72,7 +69,7 @@ def screen(
     elsewhere = {unit: tuple(imported(unit)) for unit in units}
     wanted = _wanted(units, outline, elsewhere)
     if not wanted:
-        return Screened(frozenset(), "")
+        return Screened(frozenset())
     reached = reach(wanted, outline)
     needed: dict[Path, set[str]] = defaultdict(set)
     for unit in reached:
@@ -80,7 +77,7 @@ def screen(
             needed[path].add(top)
     return Screened(
         frozenset(unit.name or unit.top for unit in wanted),
-        blanked(text, outline, {unit.top for unit in reached}),
+        frozenset(unit.top for unit in reached),
         {path: frozenset(tops) for path, tops in needed.items()},
     )
 
@@ -143,7 +140,7 @@ def _reaching(targets: list[Unit], units: list[Unit], outline: Outline) -> set[U
     return reaching
 
 
-def blanked(text: SourceText, outline: Outline, needed: set[str] | frozenset[str]) -> str:
+def blanked(text: SourceText, outline: Outline, needed: frozenset[str]) -> str:
     """Return the text without the top-level definitions that are not needed; lines keep their numbers."""
     pieces: list[str] = []
     done = 0

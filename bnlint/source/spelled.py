@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-import libcst as cst
-
 from bnlint.flow.graph import Mode
 from bnlint.flow.ops import EXTREMES, JOINING, POOLS, canonical
+from bnlint.source import syntax
 from bnlint.source.classes import last_name
 from bnlint.source.containers import Containers
+from bnlint.source.parameters import code
 from bnlint.source.record import Joined, contents
 from bnlint.source.values import Items, Literal, Opaque, State, Tensor, Value, unknown
 
 #: a kernel as large as the rest of the tensor: `x.shape[2:]`, `x.size()[-2:]`, `(x.size(2), x.size(3))`
-_WHOLE = re.compile(r".+\.(shape|size\(\))\[-?\d:\]|\(?(\w+\.size\(-?\d\)(, )?)+\)?")
+_WHOLE = re.compile(r".+\.(shape|size\(\))\[-?\d:\]|\(?(\w+\.size\(-?\d\),?)+\)?")
 _EINSUM = re.compile(r"\s*([a-zA-Z, ]+)->\s*([a-zA-Z ]*)$")
 
 #: layers without parameters, by the names that they usually have
@@ -30,7 +30,7 @@ class Spelled(Containers):
     """Interprets calls whose arguments decide which operation they are."""
 
     def spelled(
-        self, state: State, name: str, args: Sequence[Value], kwargs: Mapping[str, Value], node: cst.Call
+        self, state: State, name: str, args: Sequence[Value], kwargs: Mapping[str, Value], node: syntax.Call
     ) -> Value | None:
         """Evaluate a torch operation that depends on more than its name; None where the name says it all."""
         tensor = next((value for value in [*args, *kwargs.values()] if isinstance(value, Tensor)), None)
@@ -70,17 +70,17 @@ class Spelled(Containers):
                 return Items({0: value, 1: self.add(state, "argmax", [tensor.node], where)})
         return None
 
-    def _larger(self, state: State, args: Sequence[Value], kwargs: Mapping[str, Value], node: cst.Call) -> Tensor:
+    def _larger(self, state: State, args: Sequence[Value], kwargs: Mapping[str, Value], node: syntax.Call) -> Tensor:
         tensors = [value.node for value in [*args, *kwargs.values()] if isinstance(value, Tensor)]
         return self.add(state, "where", tensors, self.locate(node))
 
-    def _is_whole(self, name: str, size: cst.BaseExpression, given: Sequence[Value]) -> bool:
+    def _is_whole(self, name: str, size: syntax.Expression, given: Sequence[Value]) -> bool:
         if not name.startswith("adaptive"):
-            return _WHOLE.fullmatch(cst.Module(body=[]).code_for_node(size)) is not None
+            return _WHOLE.fullmatch(code(size)) is not None
         sizes = [v for value in given[1:2] for v in (contents(value) if isinstance(value, Items) else [value])]
         return bool(sizes) and all(value == Literal(1) for value in sizes)
 
-    def _einsum(self, state: State, text: str, operands: list[int], node: cst.Call) -> Value | None:
+    def _einsum(self, state: State, text: str, operands: list[int], node: syntax.Call) -> Value | None:
         """Sums of one tensor, of products of tensors of the same letters, and products that only broadcast."""
         equation, where = _EINSUM.match(text), self.locate(node)
         if equation is None or not operands:
@@ -106,7 +106,7 @@ class Spelled(Containers):
             return None
         return Items({i: Tensor(self.stopped(part, stops)) for i, part in enumerate(joined.parts)})
 
-    def _batch_norm(self, state: State, args: Sequence[Value], kwargs: Mapping[str, Value], node: cst.Call) -> Value:
+    def _batch_norm(self, state: State, args: Sequence[Value], kwargs: Mapping[str, Value], node: syntax.Call) -> Value:
         names = ["input", "running_mean", "running_var", "weight", "bias", "training"]
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         training = self.condition(given.get("training", Literal(False)))
@@ -115,7 +115,7 @@ class Spelled(Containers):
             return self.opaque_call(state, [*args, *kwargs.values()], node)
         return self.add(state, "batch_norm", [o for o in operands if o is not None], self.locate(node))
 
-    def opaque_call(self, state: State, values: Sequence[Value], node: cst.Call, name: str = "call") -> Value:
+    def opaque_call(self, state: State, values: Sequence[Value], node: syntax.Call, name: str = "call") -> Value:
         """A call whose inside is not seen: its result depends on every tensor that goes in."""
         nodes: list[int] = []
         for value in values:

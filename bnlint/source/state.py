@@ -11,12 +11,11 @@ import libcst as cst
 from bnlint.finding import Edit, SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind
 from bnlint.flow.ops import GRAD_OFF
-from bnlint.source.classes import last_name
 from bnlint.source.lines import at
-from bnlint.source.lower import Parsed
 from bnlint.source.numbers import numbers
+from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import Tree, nodes
+from bnlint.source.tree import Tree, last_name, nodes
 from bnlint.source.unstop import ATOMS
 
 _APPENDING = frozenset({"append", "appendleft"})

@@ -98,3 +98,12 @@ class Tree:
                 return True
             case _:
                 return False
+
+
+def last_name(node: cst.BaseExpression) -> str:
+    """Return the last part of a dotted name, "" for any other expression."""
+    match node:
+        case cst.Name(value=name) | cst.Attribute(attr=cst.Name(value=name)):
+            return name
+        case _:
+            return ""

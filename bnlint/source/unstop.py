@@ -8,10 +8,9 @@ from bisect import bisect
 import libcst as cst
 
 from bnlint.finding import Edit, SourceLocation
-from bnlint.source.classes import last_name
-from bnlint.source.lower import Parsed
+from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import nodes
+from bnlint.source.tree import last_name, nodes
 from bnlint.source.wrappers import wrapped
 
 #: functions of plain numbers that tensors have as methods

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import libcst as cst
-
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Mode
+from bnlint.source import syntax
 from bnlint.source.declared import Declared
 
 
@@ -64,7 +63,7 @@ class Function:
     `off` is the call that wraps it to run without gradients: `torch.no_grad()(function)`.
     """
 
-    node: cst.FunctionDef | cst.Lambda
+    node: syntax.FunctionDef | syntax.Lambda
     closure: Mapping[str, Value]
     owner: Class | None = None
     bound: Instance | None = None
@@ -87,7 +86,7 @@ class Class:
     """
 
     name: str
-    methods: Mapping[str, cst.FunctionDef]
+    methods: Mapping[str, syntax.FunctionDef]
     parameters: frozenset[str]
     buffers: frozenset[str]
     literals: Mapping[str, object]
@@ -125,9 +124,9 @@ class Scope:
     """
 
     names: Mapping[str, Value]
-    locate: Callable[[cst.CSTNode], SourceLocation]
+    locate: Callable[[syntax.Node], SourceLocation]
     resolve: Callable[[str], Value | None]
-    homes: dict[cst.CSTNode, Scope]
+    homes: dict[syntax.Node, Scope]
 
     def value(self, dotted: str) -> Value | None:
         """Return what a dotted name means here, where it leads to something in the project."""

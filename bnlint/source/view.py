@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
-import libcst as cst
-
-from bnlint.source.lower import Parsed, parse, unplaced
+from bnlint.source import from_ast, syntax
+from bnlint.source.lower import SyntaxTree, unplaced
 from bnlint.source.project import Project
 from bnlint.source.scope import scope_of
 from bnlint.source.screen import blanked
@@ -19,6 +18,15 @@ from bnlint.source.values import Scope, Value
 MAX_TREES = 64
 
 
+@functools.lru_cache(MAX_TREES)
+def nowhere(text: str, path: str) -> SyntaxTree | None:
+    """Read what several files need of another once; where its nodes stand is left open."""
+    try:
+        return unplaced(path, from_ast.module(ast.parse(text).body))
+    except RecursionError:
+        return None
+
+
 class View:
     """The project as one checked file sees it.
 
@@ -26,30 +34,30 @@ class View:
         project: The files around it.
         file: The checked file, absolute.
         needed: The definitions of other files that its flow needs; no others are looked at.
+        read: Reads the text of a file, given what locations call it; None where that cannot be done.
     """
 
-    def __init__(self, project: Project, file: Path, needed: Mapping[Path, frozenset[str]]) -> None:
+    def __init__(
+        self,
+        project: Project,
+        file: Path,
+        needed: Mapping[Path, frozenset[str]],
+        read: Callable[[str, str], SyntaxTree | None] = nowhere,
+    ) -> None:
         self._project = project
         self._file = file
         self._needed = needed
-        self._trees: dict[Path, Parsed | None] = {}
+        self._read = read
+        self._trees: dict[Path, SyntaxTree | None] = {}
 
-    def placed(self, parsed: Parsed) -> Scope:
+    def __call__(self, tree: SyntaxTree) -> Scope:
         """Return the scope of the checked file."""
-        return self._scope(parsed, lambda tree: tree)
-
-    def unplaced(self, parsed: Parsed) -> Scope:
-        """Return the scope of the checked file, where nodes of other files stand nowhere."""
-        return self._scope(parsed, unplaced)
-
-    def _scope(self, parsed: Parsed, shown: Callable[[Parsed], Parsed]) -> Scope:
-        homes: dict[cst.CSTNode, Scope] = {}
+        homes: dict[syntax.Node, Scope] = {}
         scopes: dict[Path, Scope | None] = {}
 
         def scope(file: Path) -> Scope | None:
             if file not in scopes:
-                tree = self._tree(file)
-                seen = None if tree is None else shown(tree)
+                seen = self._tree(file)
                 made = None if seen is None else scope_of(seen.module, seen.locate, resolving(file), homes)
                 scopes[file] = made
             return scopes[file]
@@ -63,19 +71,12 @@ class View:
             return resolve
 
         own = resolving(self._file) if self._needed else lambda _: None
-        return scope_of(parsed.module, parsed.locate, own, homes)
+        return scope_of(tree.module, tree.locate, own, homes)
 
-    def _tree(self, file: Path) -> Parsed | None:
+    def _tree(self, file: Path) -> SyntaxTree | None:
         if file not in self._trees:
-            read, spelled = self._project.read(file), self._project.spelled(file)
-            self._trees[file] = None
-            with suppress(cst.ParserSyntaxError, RecursionError):
-                if read is not None:
-                    self._trees[file] = _parsed(blanked(read.text, read.outline, self._needed[file]), spelled)
+            there, spelled = self._project.read(file), self._project.spelled(file)
+            self._trees[file] = (
+                None if there is None else self._read(blanked(there.text, there.outline, self._needed[file]), spelled)
+            )
         return self._trees[file]
-
-
-@functools.lru_cache(MAX_TREES)
-def _parsed(text: str, path: str) -> Parsed:
-    """Parse what several files need of another once."""
-    return parse(text, path)

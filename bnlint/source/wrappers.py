@@ -5,7 +5,7 @@ from __future__ import annotations
 import libcst as cst
 
 from bnlint.flow.ops import REDUCTIONS, STOPS
-from bnlint.source.classes import last_name
+from bnlint.source.tree import last_name
 
 #: methods that keep type and device
 _KEEPING = REDUCTIONS | frozenset(STOPS) | frozenset({"view", "reshape", "unsqueeze", "squeeze", "sqrt", "flatten"})

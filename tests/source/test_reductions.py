@@ -10,7 +10,8 @@ from bnlint.flow.graph import FlowGraph
 from bnlint.flow.ops import Role, role
 from bnlint.model.capture import capture
 from bnlint.model.lower import lower as lower_recorded
-from bnlint.source.lower import lower, parse
+from bnlint.source.lower import lower
+from bnlint.source.parsed import parse
 
 CALLS = [
     "x.mean()",
@@ -59,7 +60,7 @@ def test_both_engines_read_the_same(call: str) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return names["f"](x)  # type: ignore[operator, no-any-return]
 
-    (static,) = (function.graph for function in lower(parse(source, "a.py")))
+    (static,) = (function.graph for function in lower(parse(source, "a.py").tree))
     assert static is not None
     recorded = lower_recorded(capture(Layer(), (x,)).graph_module).graph
     assert reduction(static, 3) == reduction(recorded, 3)
@@ -78,7 +79,7 @@ def test_both_engines_read_the_same(call: str) -> None:
 )
 def test_what_is_not_spelled_out_is_not_said(call: str, unknown: str) -> None:
     (graph,) = (
-        function.graph for function in lower(parse(f"def f(x, dim, unbiased, keep):\n    return {call}\n", "a.py"))
+        function.graph for function in lower(parse(f"def f(x, dim, unbiased, keep):\n    return {call}\n", "a.py").tree)
     )
     assert graph is not None
     (node,) = (node for node in graph if role(node.name) is Role.REDUCTION)
