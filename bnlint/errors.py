@@ -37,3 +37,7 @@ class RepairError(BnlintError):
 
 class CaptureWarning(UserWarning):
     """A model was run, but what was recorded does not replay exactly; only part of it could be checked."""
+
+
+class AssumptionWarning(CaptureWarning):
+    """A model was run on an input that nobody gave."""

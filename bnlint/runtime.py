@@ -24,7 +24,7 @@ def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], 
         The findings, and in words what was measured.
     """
     quiet = options["quiet"]
-    with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings():
+    with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
         from bnlint.checkpoint.compiled import load_compiled
         from bnlint.checkpoint.formats import load, modules
         from bnlint.checkpoint.repair import check_checkpoint
@@ -69,7 +69,7 @@ def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], 
 def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, certificate: Path | None) -> None:
     """Repair a checkpoint, write it, and print what was proved."""
     quiet = options["quiet"]
-    with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings():
+    with _torch(), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
         from bnlint.checkpoint.repair import repair_checkpoint
         from bnlint.model.inputs import parse_inputs, usable_device
 

@@ -148,7 +148,7 @@ def _eager(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
 
 def _runs_in_evaluation(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     inputs = _fresh(args, kwargs, live=False)
-    with preserved(model), torch.no_grad():
+    with preserved(model):
         try:
             model.eval()
             model(*inputs.args, **inputs.kwargs)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 
-from bnlint.errors import BnlintError, CaptureWarning
+from bnlint.errors import AssumptionWarning, BnlintError, CaptureWarning
 from bnlint.finding import SourceLocation
 from bnlint.flow.purposes import Purpose
 from bnlint.flow.sites import Site, find_sites
@@ -86,7 +86,8 @@ def _on_assumed(model: nn.Module) -> Capture | None:
                 captured = capture(model, given)
         except BnlintError:
             continue
-        _warn(f"no input was given; the model was run on assumed inputs: {described(given)}")
+        what = f"no input was given; the model was run on assumed inputs: {described(given)}"
+        warnings.warn(what, AssumptionWarning, stacklevel=3)
         return captured
     _warn("no input was given, and none fits: layers were measured alone, and what is no layer of its own was not seen")
     return None
