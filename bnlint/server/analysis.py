@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from bnlint.source.ignores import NEVER, with_ignores
 from bnlint.source.outline import outline
 from bnlint.source.patterns import ignored
 from bnlint.source.project import MAX_KEPT, Project, Read
-from bnlint.source.text import SourceText
+from bnlint.source.text import SourceText, parsed
 from bnlint.stamp import Stamp, stamp
 from bnlint.vocabulary import Vocabulary
 
@@ -161,8 +159,7 @@ class _Around(Project):
 def _unsaved(document: Document, words: Vocabulary) -> Read | None:
     try:
         text = SourceText.decode(document.content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Read(text, outline(ast.parse(text.text), words))
+        parsed(text.text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+    return Read(text, outline(text.text, words))

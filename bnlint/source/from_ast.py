@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 from bnlint.source import syntax
 from bnlint.source.syntax import Arg, Block, Else, Expression, Name, Node, Statement
 
+#: longer tables at the top level of a module are data
+MAX_TABLE = 50
+
 Made = TypeVar("Made", bound=Node)
 
 _BINARY: dict[type[ast.operator], str] = {
@@ -33,8 +36,18 @@ _UNARY: dict[type[ast.unaryop], str] = {ast.USub: "minus", ast.Not: "not"}
 
 
 def module(body: Iterable[ast.stmt]) -> syntax.Module:
-    """Make the syntax of a file from the statements at its top level that are needed."""
-    return syntax.Module(_statements(body))
+    """Make the syntax of a file from the statements at its top level; data is passed over."""
+    return syntax.Module(_statements(each for each in body if not _is_data(each)))
+
+
+def _is_data(node: ast.stmt) -> bool:
+    """Whether a statement binds a container that the flow never looks into."""
+    match node:
+        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+            elements = len(value.keys) if isinstance(value, ast.Dict) else 0
+            return isinstance(value, ast.List | ast.Set | ast.Tuple) or elements > MAX_TABLE
+        case _:
+            return False
 
 
 def code(node: ast.AST) -> str:

@@ -62,14 +62,14 @@ def lower(
 
     Args:
         tree: The module.
-        wanted: Names of the functions and methods to look at; None for all.
+        wanted: Symbols of the functions and methods to look at (`center`, `Norm.forward`); None for all.
         scope: Makes the module's scope, from which other files may be reached.
 
     A function that is decorated to run without gradients yields nothing.
     """
     here = scope(tree)
     for symbol, function in _entries(tree.module, here):
-        if wanted is not None and symbol.rpartition(".")[2] not in wanted:
+        if wanted is not None and symbol not in wanted:
             continue
         graph = FlowGraph(_owner(symbol, function.owner))
         interpreter = Interpreter(graph, here.homes.get(function.node, here), symbol)

@@ -1,15 +1,21 @@
-"""The outline of a file: what it defines and imports, and which names each of its functions mentions."""
+"""The outline of a file: what it defines and imports, and which names each of its functions mentions.
+
+It is read from the text by patterns, without a parser: most files turn out to hold nothing to look at. Where the
+patterns cannot tell (a comment that looks like code, a word in a string), a name more is mentioned, never one less.
+"""
 
 from __future__ import annotations
 
-import ast
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, POOLS, REDUCTIONS, RUNNING, SPELLED, STOPS
-from bnlint.source.toplevel import spans
+from bnlint.source.imports import Imports, imports_of
+from bnlint.source.prose import without_prose
+from bnlint.source.segments import Segment, segments_of
 from bnlint.vocabulary import NO_WORDS, Meaning, Vocabulary
 
 STATISTICS = REDUCTIONS | SPELLED | frozenset(PAIRS) | frozenset(POOLS)
@@ -21,6 +27,19 @@ CALLED = ("__call__", "forward")
 _LAYER_BASES = re.compile(r"Norm([123]d|Base)?$")
 #: how a variance or its root looks
 _SPREADS = frozenset({"var", "std", "sqrt", "rsqrt", "pow", *PAIRS})
+_OPERATIONS = STATISTICS | STOPPING | _SPREADS
+
+_NAME = re.compile(r"[A-Za-z_\x80-\U0010ffff][A-Za-z_0-9\x80-\U0010ffff]*")
+_OPERATION = re.compile(rf"\.\s*({'|'.join(sorted(_OPERATIONS))})\b")
+#: `int` and `bool` give steps, through which no gradient is missed
+_CONVERSION = re.compile(r"float\s*\(")
+_POWER = re.compile(r"[\w)\]]\s*\*\*")
+_BUFFER = re.compile(r"register_buffer\s*\(\s*(?:name\s*=\s*)?[\"'](\w+)[\"']")
+_MEMBER = re.compile(r"\.\s*(\w+)\s*(?::[^=\n]+)?=\s*(?:(\w+)\s*\.\s*(?:\w+\s*\.\s*)*)?(\w+)\s*\(")
+_MAKES_PARAMETERS = re.compile(r"\b(Parameter|register_parameter)\b")
+_EXPORTS = re.compile(r"^__all__\s*=\s*[\[(]([^\])]*)[\])]", re.M)
+_HEAD = re.compile(r"\bdef[ \t]+\w+")
+_STRING = re.compile(r"[\"'](\w+)[\"']")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +56,6 @@ class Unit:
         state: Whether it mentions running statistics.
         spread: Whether it takes a root or a variance.
         layer: Whether it is the forward of a class with a norm as its base, or with parameters of its own.
-        runs: Whether it can be run with tensors: a function needs a parameter that may be one.
     """
 
     top: str
@@ -49,7 +67,6 @@ class Unit:
     state: bool = False
     spread: bool = False
     layer: bool = False
-    runs: bool = True
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -65,19 +82,23 @@ class Outline:
         units: Its functions, methods and classes, in order.
         defining: Name → the units that it may mean in this file.
         imports: Name → the dotted paths that imports bind to it (`.stats.center`; of `import a.b`, both `a` and `a.b`).
+        originals: Name → the operation that it was imported as.
         stars: The dotted paths of `from … import *`.
+        members: Attribute → the names of what makes it.
         exports: `__all__`, None where the file does not spell it out.
-        spans: The definitions at the top level: name, first and last line; the name of data is "".
         bases: Class at the top level → its bases as dotted names.
+        spans: The definitions at the top level: name, and the offsets between which they stand.
     """
 
     units: tuple[Unit, ...]
     defining: Mapping[str, tuple[Unit, ...]]
     imports: Mapping[str, tuple[str, ...]]
+    originals: Mapping[str, str]
     stars: tuple[str, ...]
+    members: Mapping[str, set[str]]
     exports: frozenset[str] | None
-    spans: tuple[tuple[str, int, int], ...]
     bases: Mapping[str, tuple[str, ...]]
+    spans: tuple[tuple[str, int, int], ...]
 
     def of(self, top: str) -> tuple[Unit, ...]:
         """Return the units of a definition at the top level."""
@@ -88,176 +109,124 @@ class Outline:
         return any(unit.top == name for unit in self.defining.get(name, ()))
 
 
-@dataclass(slots=True)
-class _Names:
-    """What a part of a file mentions."""
-
-    plain: set[str] = field(default_factory=set)
-    attributes: set[str] = field(default_factory=set)
-    operations: set[str] = field(default_factory=set)
-    converts: bool = False
-
-    @property
-    def makes_parameters(self) -> bool:
-        """Whether parameters are made."""
-        return not (self.plain | self.attributes).isdisjoint({"Parameter", "register_parameter"})
-
-
-@dataclass(slots=True)
-class _Found:
-    """What is collected from the whole file."""
-
-    imports: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    originals: dict[str, str] = field(default_factory=dict)
-    stars: list[str] = field(default_factory=list)
-    members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    buffers: set[str] = field(default_factory=set)
-    vocabulary: Vocabulary = NO_WORDS
-
-
-def outline(tree: ast.Module, vocabulary: Vocabulary = NO_WORDS) -> Outline:
-    """Make the outline of a file in which these words hold."""
-    found = _Found(vocabulary=vocabulary)
-    drafts: list[tuple[Unit, _Names]] = []
-    for node in tree.body:
-        drafts += _drafts(node, found)
-    if found.stars:
-        found.originals |= {name: name for name in STATISTICS | STOPPING if name not in found.originals}
-    units = tuple(_unit(draft, names, found) for draft, names in drafts)
+def outline(text: str, vocabulary: Vocabulary = NO_WORDS) -> Outline:
+    """Make the outline of a file, in which these words hold, from its text."""
+    whole = text.replace("\r\n", " \n").replace("\r", "\n").replace("\f", "\n")  # offsets stay
+    text = without_prose(whole)
+    imports, segments = imports_of(text), segments_of(text)
+    facts = _Facts.of(text, whole, imports, vocabulary)
+    units = tuple(unit for segment in segments for unit in _units(segment, facts))
+    exported = _EXPORTS.search(whole)
     return Outline(
         units,
         _defining(units),
-        {name: tuple(dict.fromkeys(paths)) for name, paths in found.imports.items()},
-        tuple(found.stars),
-        _exports(tree),
-        tuple(spans(tree)),
-        {
-            node.name: tuple(ast.unparse(base) for base in node.bases if isinstance(base, (ast.Name, ast.Attribute)))
-            for node in tree.body
-            if isinstance(node, ast.ClassDef)
-        },
+        {name: tuple(dict.fromkeys(paths)) for name, paths in imports.paths.items()},
+        facts.originals,
+        tuple(imports.stars),
+        facts.members,
+        frozenset(_STRING.findall(exported[1])) if exported else None,
+        {segment.name: segment.bases for segment in segments if segment.kind == "class"},
+        tuple((each.name, each.start, each.left) for each in segments if each.kind != "table"),
     )
 
 
-def _drafts(node: ast.stmt, found: _Found) -> Iterator[tuple[Unit, _Names]]:
-    draft = Unit("", "", frozenset(), False, False, False)
-    match node:
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-            yield replace(draft, top=name, name=name, runs=_takes_tensors(node.args)), _mentioned([node], found)
-        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict() | ast.Lambda()):
-            yield replace(draft, top=name, name=name), _mentioned([node], found)
-        case ast.ClassDef(name=name):
-            methods = [item for item in node.body if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))]
-            rest = [*node.bases, *node.decorator_list, *(item for item in node.body if item not in methods)]
-            yield replace(draft, top=name), _mentioned(rest, found)
-            bases = _mentioned(node.bases, found)
-            bodies = [(method, _mentioned([method], found)) for method in methods]
-            named = {found.originals.get(each, each) for each in (name, *bases.plain, *bases.attributes)}
-            layer = (
-                any(_LAYER_BASES.search(name) for name in bases.plain | bases.attributes)
-                or any(names.makes_parameters for _, names in bodies)
-                or not named.isdisjoint(found.vocabulary.lasts(Meaning.NORM))
-            )
-            for method, mentioned in bodies:
-                if method.name != "__init__":
-                    # A class's bases lend it methods, so they belong to each of its own.
-                    mentioned.plain |= bases.plain
-                    mentioned.attributes |= bases.attributes
-                    yield (
-                        replace(draft, top=name, name=method.name, layer=layer and method.name == "forward"),
-                        mentioned,
-                    )
-        case _:
-            _mentioned([node], found)
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What holds in the whole file.
+
+    Attributes:
+        text: Its text.
+        operations: Operations as attributes, with the places where they stand, in order.
+        conversions: Where Python numbers are made.
+        powers: Where `**` stands.
+        originals: Name → the operation that it was imported as.
+        members: Attribute → the names of what makes it.
+        buffers: The buffers that are registered.
+        vocabulary: The words that hold in it.
+        imported: Name → the name that it was imported as.
+    """
+
+    text: str
+    operations: tuple[list[int], list[str]]
+    conversions: list[int]
+    powers: list[int]
+    originals: Mapping[str, str]
+    members: Mapping[str, set[str]]
+    buffers: set[str]
+    vocabulary: Vocabulary
+    imported: Mapping[str, str]
+
+    @classmethod
+    def of(cls, text: str, whole: str, imports: Imports, vocabulary: Vocabulary) -> _Facts:
+        # `self.norm(x)` is a layer
+        found = [(m.start(), m[1]) for m in _OPERATION.finditer(text) if not text.endswith("self", 0, m.start())]
+        originals = {name: original for name, original in imports.originals.items() if original in _OPERATIONS}
+        if imports.stars:
+            originals |= {name: name for name in _OPERATIONS if name not in imports.originals}
+        members: dict[str, set[str]] = defaultdict(set)
+        for name, head, made in _MEMBER.findall(text):
+            members[name] |= {head, made} - {""}
+        return cls(
+            text,
+            ([place for place, _ in found], [name for _, name in found]),
+            [match.start() for match in _CONVERSION.finditer(text)],
+            [match.start() for match in _POWER.finditer(text)] if "**" in text else [],
+            originals,
+            members,
+            set(_BUFFER.findall(whole)),
+            vocabulary,
+            imports.originals,
+        )
+
+    def mentions(self, meaning: Meaning, names: Iterable[str]) -> bool:
+        """Whether one of some names may be a word of this meaning."""
+        words = self.vocabulary.lasts(meaning)
+        return bool(words) and not words.isdisjoint(self.imported.get(name, name) for name in names)
 
 
-def _takes_tensors(args: ast.arguments) -> bool:
-    """Whether a call can hand over a tensor: numbers, strings and booleans as defaults say what a parameter is."""
-    positional = [*args.posonlyargs, *args.args]
-    without = len(positional) - len(args.defaults) + sum(1 for default in args.kw_defaults if default is None)
-    defaults = [default for default in (*args.defaults, *args.kw_defaults) if default is not None]
-    return without > 0 or any(
-        isinstance(default, ast.Name) or (isinstance(default, ast.Constant) and default.value is None)
-        for default in defaults
-    )
-
-
-def _mentioned(nodes: Iterable[ast.AST], found: _Found) -> _Names:
-    """Walk part of a file once."""
-    names, todo = _Names(), list(nodes)
-    while todo:
-        node = todo.pop()
-        match node:
-            case ast.Name(id=used):
-                names.plain.add(used)
-                continue
-            case ast.Constant():
-                continue
-            case ast.Attribute(attr=used, value=value):
-                names.attributes.add(used)
-                if not (isinstance(value, ast.Name) and value.id == "self"):  # `self.norm(x)` is a layer
-                    names.operations.add(used)
-                todo.append(value)
-                continue
-            case ast.Call(func=ast.Name(id=used)) if used in CONVERSIONS:
-                names.converts = True
-            case ast.Call(func=ast.Attribute(attr="register_buffer"), args=[ast.Constant(value=str(buffer)), *_]):
-                found.buffers.add(buffer)
-            case ast.BinOp(op=ast.Pow()):
-                names.operations.add("pow")
-            case (
-                ast.Assign(targets=[ast.Attribute(attr=name)], value=ast.Call(func=made))
-                | ast.AnnAssign(target=ast.Attribute(attr=name), value=ast.Call(func=made))
-            ):
-                if isinstance(made, ast.Name):
-                    found.members[name].add(made.id)
-                elif isinstance(made, ast.Attribute) and isinstance(made.value, ast.Name):
-                    found.members[name] |= {made.value.id, made.attr}
-            case ast.Import() | ast.ImportFrom():
-                _bind(node, found)
-                continue
-            case _:
-                pass
-        for key in node._fields:
-            part = getattr(node, key, None)
-            if isinstance(part, ast.AST):
-                todo.append(part)
-            elif isinstance(part, list):
-                todo += [item for item in part if isinstance(item, ast.AST)]
-    return names
-
-
-def _bind(node: ast.Import | ast.ImportFrom, found: _Found) -> None:
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            head = alias.name.partition(".")[0]
-            found.imports[alias.asname or head] += [alias.name] if alias.asname else [head, alias.name]
+def _units(segment: Segment, facts: _Facts) -> Iterator[Unit]:
+    if segment.kind != "class":
+        yield _unit(facts, segment.name, segment.name, segment.start, segment.end)
         return
-    prefix = "." * node.level + (node.module or "")
-    for alias in node.names:
-        if alias.name == "*":
-            found.stars.append(prefix)
-            continue
-        found.originals[alias.asname or alias.name] = alias.name
-        path = f"{prefix}.{alias.name}" if node.module else f"{prefix}{alias.name}"
-        found.imports[alias.asname or alias.name].append(path)
+    inner = segment.methods
+    body = inner[0].start if inner else segment.end
+    yield _unit(facts, segment.name, "", segment.start, body)
+    heads = frozenset(_NAME.findall(segment.header))
+    layer = (
+        any(_LAYER_BASES.search(name) for name in heads)
+        or _MAKES_PARAMETERS.search(facts.text, segment.start, segment.end) is not None
+        or facts.mentions(Meaning.NORM, (segment.name, *heads))
+    )
+    for method in inner:
+        if method.name != "__init__":
+            unit = _unit(facts, segment.name, method.name, method.start, method.end)
+            # A class's bases lend it methods, so they belong to each of its own.
+            yield replace(unit, names=unit.names | heads, layer=layer and method.name == "forward")
 
 
-def _unit(draft: Unit, names: _Names, found: _Found) -> Unit:
-    operations = names.operations | {found.originals[name] for name in names.plain if name in found.originals}
-    made = (found.members[name] for name in names.attributes & found.members.keys())
-    mentioned = frozenset(names.plain.union(names.attributes, *made))
-    words = found.vocabulary
-    spoken = {found.originals.get(name, name) for name in mentioned} if words.words else ()
-    return replace(
-        draft,
-        names=mentioned,
-        statistic=not (STATISTICS.isdisjoint(operations) and words.lasts(Meaning.STATISTIC).isdisjoint(spoken)),
-        stop=not (STOPPING.isdisjoint(operations) and words.lasts(Meaning.STOP).isdisjoint(spoken)),
-        converts=names.converts,
-        state=not found.buffers.isdisjoint(mentioned) or any(RUNNING.match(name) for name in mentioned),
+def _unit(facts: _Facts, top: str, name: str, start: int, end: int) -> Unit:
+    head = _HEAD.search(facts.text, start, end) if name else None
+    body = head.end() if head is not None else start  # a method does not mention its own name, which others may have
+    plain = {*_NAME.findall(facts.text, start, head.start() if head else start), *_NAME.findall(facts.text, body, end)}
+    operations = set(_between(*facts.operations, start, end))
+    operations |= {facts.originals[each] for each in plain & facts.originals.keys()}
+    if bisect_right(facts.powers, end) > bisect_right(facts.powers, start - 1):
+        operations.add("pow")
+    mentioned = frozenset(plain.union(*(facts.members[each] for each in plain & facts.members.keys())))
+    return Unit(
+        top,
+        name,
+        mentioned,
+        statistic=not STATISTICS.isdisjoint(operations) or facts.mentions(Meaning.STATISTIC, mentioned),
+        stop=not STOPPING.isdisjoint(operations) or facts.mentions(Meaning.STOP, mentioned),
+        converts=bisect_right(facts.conversions, end) > bisect_right(facts.conversions, start - 1),
+        state=not facts.buffers.isdisjoint(mentioned) or any(RUNNING.match(each) for each in mentioned),
         spread=not _SPREADS.isdisjoint(operations),
     )
+
+
+def _between(places: list[int], names: list[str], start: int, end: int) -> list[str]:
+    return names[bisect_right(places, start - 1) : bisect_right(places, end)]
 
 
 def _defining(units: Iterable[Unit]) -> dict[str, tuple[Unit, ...]]:
@@ -266,13 +235,3 @@ def _defining(units: Iterable[Unit]) -> dict[str, tuple[Unit, ...]]:
         for key in dict.fromkeys(unit.keys):
             defining[key].append(unit)
     return {name: tuple(meant) for name, meant in defining.items()}
-
-
-def _exports(tree: ast.Module) -> frozenset[str] | None:
-    for node in tree.body:
-        match node:
-            case ast.Assign(targets=[ast.Name(id="__all__")], value=ast.List(elts=elements) | ast.Tuple(elts=elements)):
-                return frozenset(e.value for e in elements if isinstance(e, ast.Constant) and isinstance(e.value, str))
-            case _:
-                continue
-    return None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import os
-import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -184,7 +182,7 @@ class Project:
     def imported(self, file: Path, sketch: Outline) -> Callable[[Unit], Iterable[Elsewhere]]:
         """Return a function that says what a unit of a file reaches in other files."""
         return lambda unit: (
-            *(self._elsewhere(each, MAX_FILES) for each in self._used(file, sketch, unit)),
+            *(replace(self._elsewhere(each, MAX_FILES), name=name) for name, each in self._used(file, sketch, unit)),
             *self.words.reached(file, sketch, unit),
         )
 
@@ -221,21 +219,21 @@ class Project:
         paths = [f"{path}.{rest}" if rest else path for path in sketch.imports.get(head, ())]
         return next((found for path in paths if (found := self.find(file, path)) and found.name), None)
 
-    def _used(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[Definition]:
-        """Yield the definitions of other files that a unit mentions, classes by the methods that it may call."""
-        for found in self._mentioned(file, sketch, unit):
+    def _used(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[tuple[str, Definition]]:
+        """Yield the definitions of other files that a unit mentions, by name; classes by the methods it may call."""
+        for name, found in self._mentioned(file, sketch, unit):
             read = self.read(found.file)
-            yield found
+            yield name, found
             for each in (found, *self._lineage(found.file, read.outline, found.name, 0)) if read is not None else ():
                 methods = {u.name for u in read.outline.of(each.name)} & {*unit.names, *CALLED} if read else ()
-                yield from (replace(each, method=method) for method in sorted(methods) if method != found.name)
+                yield from ((name, replace(each, method=method)) for method in sorted(methods) if method != found.name)
 
-    def _mentioned(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[Definition]:
+    def _mentioned(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[tuple[str, Definition]]:
         for name in sorted(unit.names & sketch.imports.keys()):
             for path in sketch.imports[name]:
                 found = self.find(file, path)
                 if found is not None and found.name:
-                    yield found
+                    yield name, found
                 elif found is not None:
                     yield from self._attributes(file, path, found.file, unit)
         for star in sketch.stars:
@@ -243,11 +241,11 @@ class Project:
             if source is not None and not source.name:
                 yield from self._attributes(file, star, source.file, unit)
 
-    def _attributes(self, file: Path, path: str, module: Path, unit: Unit) -> Iterator[Definition]:
+    def _attributes(self, file: Path, path: str, module: Path, unit: Unit) -> Iterator[tuple[str, Definition]]:
         for name in sorted(unit.names & self._names(module)):
             found = self.find(file, f"{path}.{name}" if not path.endswith(".") else f"{path}{name}")
             if found is not None and found.name:
-                yield found
+                yield name, found
 
     def _elsewhere(self, definition: Definition, hops: int) -> Elsewhere:
         return self._remembered(("elsewhere", definition, hops), lambda: self._reached(definition, hops))
@@ -263,7 +261,7 @@ class Project:
         # Numbers are made everywhere; here they count where a statistic is made one.
         stop = any(unit.stop or (unit.converts and unit.statistic) for unit in units)
         if hops > 1:
-            used = {each for unit in units for each in self._used(definition.file, read.outline, unit)}
+            used = {each for unit in units for _, each in self._used(definition.file, read.outline, unit)}
             declared = (each for unit in units for each in self.words.reached(definition.file, read.outline, unit))
             for further in (*(self._elsewhere(each, hops - 1) for each in used), *declared):
                 statistic, stop = statistic or further.statistic, stop or further.stop
@@ -292,8 +290,6 @@ def _read(file: Path, vocabulary: Callable[[Path], Vocabulary]) -> Read | None:
         if not file.is_file() or file.stat().st_size > MAX_BYTES:
             return None
         text = SourceText.decode(file.read_bytes())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Read(text, outline(ast.parse(text.text), vocabulary(file)))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+    except (OSError, SyntaxError, ValueError):
         return None
+    return Read(text, outline(text.text, vocabulary(file)))

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnlint.source.outline import CONVERSIONS, STATISTICS, STOPPING, Outline, Unit
-from bnlint.source.text import SourceText
-from bnlint.vocabulary import NO_WORDS, Meaning, Vocabulary
 
 
 def _mentions(names: frozenset[str]) -> re.Pattern[bytes]:
@@ -24,34 +22,45 @@ _STATE_BYTES = re.compile(rb"\b(running|moving|ema)_|register_buffer")
 _LAYER_BYTES = re.compile(rb"(Norm|Norm[123]d)\b|\bParameter\b|register_parameter")
 
 
+_INK = re.compile(r"[^\r\n]+")
+
+
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What a definition in another file reaches: a statistic, a stop, and the definitions that its flow needs."""
+    """What a definition in another file reaches: a statistic, a stop, and the definitions that its flow needs.
+
+    `name` is what it is called in the file that uses it.
+    """
 
     statistic: bool = False
     stop: bool = False
     needed: frozenset[tuple[Path, str]] = frozenset()
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """What is left of a module: the functions and methods to look at, by name, and the definitions that they need.
+    """What is left of a module.
 
-    `needed` are those at its own top level, `elsewhere` those of other files.
+    Attributes:
+        wanted: The functions and methods to look at.
+        stopped: Those of them that are looked at only because of a stop.
+        needed: The definitions at the top level that their flow needs.
+        lent: What other files lend to them.
+        elsewhere: The definitions of other files that their flow needs.
     """
 
-    wanted: frozenset[str]
+    wanted: tuple[Unit, ...] = ()
+    stopped: frozenset[Unit] = frozenset()
     needed: frozenset[str] = frozenset()
+    lent: tuple[Elsewhere, ...] = ()
     elsewhere: Mapping[Path, frozenset[str]] = field(default_factory=dict)
 
 
-def may_hold_findings(source: bytes, vocabulary: Vocabulary = NO_WORDS) -> bool:
+def may_hold_findings(source: bytes) -> bool:
     """Whether the bytes of a file mention a statistic, and a stop, running statistics or a normalization layer."""
-    own = {meaning: _mentions(vocabulary.lasts(meaning)) for meaning in Meaning if vocabulary.lasts(meaning)}
-    statistics = [_STATISTIC_BYTES, *(own[each] for each in own if each is Meaning.STATISTIC)]
-    beside = [_STOP_BYTES, _STATE_BYTES, _LAYER_BYTES]
-    beside += [own[each] for each in own if each in {Meaning.STOP, Meaning.NORM}]
-    return all(any(pattern.search(source) for pattern in patterns) for patterns in (statistics, beside))
+    beside = (_STOP_BYTES, _STATE_BYTES, _LAYER_BYTES)
+    return bool(_STATISTIC_BYTES.search(source) and any(pattern.search(source) for pattern in beside))
 
 
 def screen(
@@ -69,41 +78,45 @@ def screen(
         imported: What a unit reaches in other files by the names that it mentions.
         inherited: Methods that bases in other files lend to classes of this one.
     """
+    inherited = tuple(inherited)
     units = [*outline.units, *inherited]
     elsewhere = {unit: tuple(imported(unit)) for unit in units}
-    wanted = _wanted(units, outline, elsewhere)
+    wanted, stopped = _wanted(units, outline, elsewhere)
     if not wanted:
-        return Screened(frozenset())
+        return Screened()
     reached = reach(wanted, outline)
     needed: dict[Path, set[str]] = defaultdict(set)
-    for unit in reached:
-        for path, top in (pair for each in elsewhere.get(unit, ()) for pair in each.needed):
-            needed[path].add(top)
+    lent = tuple(each for unit in reached for each in elsewhere.get(unit, ()))
+    for path, top in (pair for each in lent for pair in each.needed):
+        needed[path].add(top)
     return Screened(
-        frozenset(unit.name or unit.top for unit in wanted),
+        tuple(wanted),
+        frozenset() if inherited else frozenset(stopped),
         frozenset(unit.top for unit in reached),
+        lent,
         {path: frozenset(tops) for path, tops in needed.items()},
     )
 
 
-def _wanted(units: list[Unit], outline: Outline, elsewhere: Mapping[Unit, Sequence[Elsewhere]]) -> list[Unit]:
-    """Return the units that reach a statistic, and a stop of it or what other rules look at."""
+def _wanted(
+    units: list[Unit], outline: Outline, elsewhere: Mapping[Unit, Sequence[Elsewhere]]
+) -> tuple[list[Unit], list[Unit]]:
+    """Return the units that reach a statistic, and a stop of it or what other rules look at.
+
+    The second are those of them that only a stop speaks for.
+    """
     lent = {unit for unit in units if any(each.statistic for each in elsewhere[unit])}
-    statistic = _reaching([u for u in units if u.statistic or u in lent], units, outline)
-    own = _reaching([u for u in units if u.statistic], units, outline) if lent else statistic
-    numbers = _reaching([u for u in units if u.stop or u.converts], units, outline)
+    statistic = reaching([u for u in units if u.statistic or u in lent], units, outline)
+    own = reaching([u for u in units if u.statistic], units, outline) if lent else statistic
+    numbers = reaching([u for u in units if u.stop or u.converts], units, outline)
     # Numbers are made everywhere: of a statistic from another file only where that is called.
     stops = [u for u in units if u.stop or (u.converts and u in lent) or any(each.stop for each in elsewhere[u])]
-    stop = _reaching(stops, units, outline)
-    state = _reaching([u for u in units if u.state], units, outline)
-    spread = _reaching([u for u in units if u.spread], units, outline)
-    return [
-        u
-        for u in units
-        if u.runs
-        and u in statistic
-        and (u in stop or u in state or (u.layer and u in spread) or (u in own and u in numbers))
-    ]
+    stop = reaching(stops, units, outline)
+    state = reaching([u for u in units if u.state], units, outline)
+    spread = reaching([u for u in units if u.spread], units, outline)
+    others = {u for u in units if u in statistic and (u in state or (u.layer and u in spread))}
+    stopped = [u for u in units if u in statistic and (u in stop or (u in own and u in numbers)) and u not in others]
+    return [u for u in units if u in others or u in stopped], stopped
 
 
 def reach(units: Iterable[Unit], outline: Outline) -> set[Unit]:
@@ -120,7 +133,7 @@ def reach(units: Iterable[Unit], outline: Outline) -> set[Unit]:
     return reached
 
 
-def _reaching(targets: list[Unit], units: list[Unit], outline: Outline) -> set[Unit]:
+def reaching(targets: list[Unit], units: list[Unit], outline: Outline) -> set[Unit]:
     """Return the units that can reach one of the targets by name."""
     mentioning: dict[str, list[Unit]] = defaultdict(list)
     for unit in units:
@@ -144,13 +157,12 @@ def _reaching(targets: list[Unit], units: list[Unit], outline: Outline) -> set[U
     return reaching
 
 
-def blanked(text: SourceText, outline: Outline, needed: frozenset[str]) -> str:
+def blanked(text: str, outline: Outline, needed: frozenset[str]) -> str:
     """Return the text without the top-level definitions that are not needed; lines keep their numbers."""
     pieces: list[str] = []
     done = 0
-    for name, first, last in outline.spans:
+    for name, start, end in outline.spans:
         if name not in needed:
-            start, end = text.starts[first - 1], text.starts[last]
-            pieces += [text.text[done:start], re.sub(r"[^\r\n]", "", text.text[start:end])]
+            pieces += [text[done:start], _INK.sub("", text[start:end])]
             done = end
-    return "".join([*pieces, text.text[done:]])
+    return "".join([*pieces, text[done:]])

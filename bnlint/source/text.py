@@ -7,25 +7,34 @@ import codecs
 import io
 import re
 import tokenize
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 from bnlint.finding import Edit, Fix, SourceLocation
 
 #: what ends a line of Python; a form feed or a Unicode separator does not
 LINE_ENDS = re.compile(r"\r\n|\r|\n")
+#: the bytes in which the line is that names an encoding
+_HEAD = 1_000
 _LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SourceText:
     """The characters of a file and what is needed to write the same bytes again."""
 
     text: str
     encoding: str
     bom: bytes
-    starts: tuple[int, ...]
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """The offsets at which lines start, and the end of the text."""
+        lines = (match.end() - match.start() for match in _LINES.finditer(self.text))
+        return tuple(accumulate(lines, initial=0))
 
     @classmethod
     def decode(cls, source: bytes) -> SourceText:
@@ -36,14 +45,13 @@ class SourceText:
             UnicodeDecodeError: The bytes are not in the encoding that the file says.
         """
         bom = codecs.BOM_UTF8 if source.startswith(codecs.BOM_UTF8) else b""
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(b"\n".join(source.splitlines()[:2])).readline)
+        head = b"\n".join(source[:_HEAD].splitlines()[:2])
+        encoding = tokenize.detect_encoding(io.BytesIO(head).readline)[0] if b"coding" in head else "utf-8"
         encoding = "utf-8" if encoding == "utf-8-sig" else encoding
         try:
-            text = source[len(bom) :].decode(encoding)
+            return cls(source[len(bom) :].decode(encoding), encoding, bom)
         except LookupError as error:  # Python knows `rot13`, but for other things than text
             raise SyntaxError(f"unknown encoding: {encoding}") from error
-        lines = [match.end() - match.start() for match in _LINES.finditer(text)]
-        return cls(text, encoding, bom, tuple(accumulate(lines, initial=0)))
 
     def encode(self, text: str) -> bytes:
         """Encode a changed text as the file was."""
@@ -103,3 +111,16 @@ def apply(source: SourceText, edits: Iterable[Edit]) -> str:
         pieces += [source.text[position:start], edit.replacement]
         position = end
     return "".join([*pieces, source.text[position:]])
+
+
+def parsed(text: str) -> ast.Module:
+    """Parse a text as Python does, without its warnings.
+
+    Raises:
+        SyntaxError: It is no Python.
+        ValueError: It holds a null byte.
+        RecursionError: It is nested too deeply; so does MemoryError say.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text)

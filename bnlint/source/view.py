@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from bnlint.source import from_ast, syntax
@@ -12,6 +12,7 @@ from bnlint.source.lower import SyntaxTree, unplaced
 from bnlint.source.project import Project
 from bnlint.source.scope import scope_of
 from bnlint.source.screen import blanked
+from bnlint.source.text import parsed
 from bnlint.source.values import Scope, Value
 from bnlint.vocabulary import Meaning
 
@@ -22,10 +23,9 @@ MAX_TREES = 64
 @functools.lru_cache(MAX_TREES)
 def nowhere(text: str, path: str) -> SyntaxTree | None:
     """Read what several files need of another once; where its nodes stand is left open."""
-    try:
-        return unplaced(path, from_ast.module(ast.parse(text).body))
-    except RecursionError:
-        return None
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        return unplaced(path, from_ast.module(parsed(text).body))
+    return None
 
 
 class View:
@@ -85,7 +85,6 @@ class View:
     def _tree(self, file: Path) -> SyntaxTree | None:
         if file not in self._trees:
             there, spelled = self._project.read(file), self._project.spelled(file)
-            self._trees[file] = (
-                None if there is None else self._read(blanked(there.text, there.outline, self._needed[file]), spelled)
-            )
+            part = "" if there is None else blanked(there.text.text, there.outline, self._needed[file])
+            self._trees[file] = None if there is None else self._read(part, spelled)
         return self._trees[file]
