@@ -44,15 +44,14 @@ class Cache:
         self._vocabulary = vocabulary
         self._started = time.time_ns()
         self._version = _version()
-        self._states: dict[Path, str] = {}
+        self._seen: dict[str, tuple[str, str]] = {}
 
     def load(self, path: Path, source: bytes) -> Checked | None:
         """Return what was found in a file with this content, None where that is not known."""
         try:
             entry = json.loads(self._entry(path).read_bytes())
             fresh = entry["key"] == self._key(path, source) and all(
-                self._state(Path(file)) == state and self._spelled(Path(file)) == name
-                for file, state, name in entry["rests"]
+                self._now(file) == (state, name) for file, state, name in entry["rests"]
             )
             return Checked(tuple(map(_finding, entry["findings"])), tuple(entry["lost"])) if fresh else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -65,7 +64,7 @@ class Cache:
             return
         entry = {
             "key": self._key(path, source),
-            "rests": [[str(file), self._state(file), self._spelled(file)] for file in files],
+            "rests": [[str(file), *self._now(str(file))] for file in files],
             "findings": [asdict(finding) for finding in checked.findings],
             "lost": checked.lost,
         }
@@ -88,14 +87,17 @@ class Cache:
         named = "\0".join((self._version, words, str(path))).encode(errors="surrogateescape")
         return _digest(named + b"\0" + source)
 
-    def _state(self, file: Path) -> str:
-        if file not in self._states:
+    def _now(self, file: str) -> tuple[str, str]:
+        """Return the state of a file, and what findings call it; each is looked at once in a run."""
+        if file not in self._seen:
+            path = Path(file)
             try:
-                words = repr(self._vocabulary(file)).encode()
-                self._states[file] = _FOLDER if file.is_dir() else _digest(words + b"\0" + file.read_bytes())
+                words = repr(self._vocabulary(path)).encode()
+                state = _FOLDER if path.is_dir() else _digest(words + b"\0" + path.read_bytes())
             except OSError:
-                self._states[file] = _ABSENT
-        return self._states[file]
+                state = _ABSENT
+            self._seen[file] = state, self._spelled(path)
+        return self._seen[file]
 
     def _changed(self, file: Path) -> bool:
         """Whether a file may have changed since this run read it."""

@@ -68,7 +68,16 @@ _source_options = _options(
     ),
 )
 _model_options = _options(
-    click.option("--input", "inputs", multiple=True, metavar="SHAPE", help="Shape of an input, such as 8x3x32x32."),
+    click.option(
+        "--input",
+        "input_specs",
+        multiple=True,
+        metavar="SPEC",
+        help="An input: a shape (8x3x32x32, 8x128:int64, mask=8x128:bool), or a file (batch.pt). Repeatable.",
+    ),
+    click.option(
+        "--inputs", "inputs_from", metavar="MODULE:FUNCTION", help="Call this for the inputs: RUNS YOUR CODE."
+    ),
     click.option(
         "--code",
         multiple=True,

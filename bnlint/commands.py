@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 #: the keys that a variable can set, and its name
 ENVIRONMENT = {"output-format": "BNLINT_OUTPUT_FORMAT", "cache-dir": "BNLINT_CACHE_DIR"}
-NO_LAYERS = "no normalization layers but torch's own"
 
 
 def check(targets: Sequence[str], **options: Any) -> int:
@@ -171,8 +170,7 @@ def _find(targets: Targets, sources: Sources, settings: Settings) -> _Seen:
     if targets.models:
         from bnlint import runtime
 
-        measured, layers = runtime.check(targets, options)
-        told = f"{layers} normalization layer{'s' * (layers != 1)} measured" if layers else NO_LAYERS
+        measured, told = runtime.check(targets, options)
         found = [*seen.findings, *(finding for finding in measured if settings.wanted(finding))]
         seen = replace(seen, findings=found, told=[*seen.told, told])
     return replace(seen, findings=[relative(finding) for finding in seen.findings])

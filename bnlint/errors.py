@@ -42,6 +42,10 @@ class CaptureWarning(UserWarning):
     """A model was run, but what was recorded does not replay exactly; only part of it could be checked."""
 
 
+class AssumptionWarning(CaptureWarning):
+    """A model was run on an input that nobody gave."""
+
+
 @contextmanager
 def needing(extra: str, what: str, *modules: str) -> Iterator[None]:
     """Name the extra to install where a module is missing; `what` says what needs the first of them.

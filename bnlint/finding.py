@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -24,14 +24,21 @@ class SourceLocation:
     """A range of source text.
 
     Lines and columns count from 1; columns count characters, not bytes; the end column is
-    exclusive (SARIF's convention).
+    exclusive (SARIF's convention). In a notebook, `cell` is the place of the cell among all cells, from 1, and lines
+    count within it.
     """
 
     path: str
+    cell: int | None = field(default=None, kw_only=True)
     line: int
     column: int
     end_line: int
     end_column: int
+
+    @property
+    def place(self) -> str:
+        """What holds the range: a file, or a cell of a notebook (`nb.ipynb:cell 3`)."""
+        return self.path if self.cell is None else f"{self.path}:cell {self.cell}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,45 +17,63 @@ from bnlint.shell import Paper, progress, told_warnings, write
 from bnlint.targets import Targets
 
 
-def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], int]:
+def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], str]:
     """Measure the models that were named; what they print goes to stderr.
 
     Returns:
-        The findings, and how many layers were measured.
+        The findings, and in words what was measured.
     """
     quiet = options["quiet"]
-    with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings():
-        from bnlint.checkpoint.formats import load
+    with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
+        from bnlint.checkpoint.compiled import load_compiled
+        from bnlint.checkpoint.formats import load, modules
         from bnlint.checkpoint.repair import check_checkpoint
-        from bnlint.model.check import check_layers, find_layers, findings_of, require_measured
-        from bnlint.model.inputs import load_factory, parse_inputs, usable_device
+        from bnlint.model.check import check_layers, require_measured
+        from bnlint.model.factories import load_factory
+        from bnlint.model.inputs import parse_inputs, usable_device
+        from bnlint.model.layers import find_layers, natives
+        from bnlint.model.ranks import join, rank
+        from bnlint.model.verdict import findings_of
 
+        join()
         device = usable_device(options["device"])
-        inputs = tuple(tensor.to(device) for tensor in parse_inputs(options["inputs"]))
-        checked = []
+        inputs = parse_inputs(options["input_specs"], options["inputs_from"]).to(device)
+        checked, native = [], 0
         for target in targets.factories:
-            layers = find_layers(load_factory(target).to(device), inputs)
+            model = load_factory(target, device)
+            given = inputs.fitted(model)
+            native += natives(model)
+            layers = find_layers(model, given.args, given.kwargs)
             with progress(len(layers), "measuring", quiet) as advance:
                 checked += list(check_layers(layers, advance))
             require_measured(checked)
         for path in targets.checkpoints:
-            checkpoint = load(path, _trust(options), map_location=str(device))
+            trust = _trust(options)
+            checkpoint = load_compiled(path, trust, str(device)) or load(path, trust, map_location=str(device))
+            native += sum(natives(model) for _, model in modules(checkpoint.content))
             with progress(None, "measuring", quiet) as advance:
                 checked += check_checkpoint(checkpoint, inputs, advance)
+        if rank():
+            raise click.exceptions.Exit(0)  # the first process speaks for all
     for item in checked:
         if item.problem is not None:
             click.echo(f"not measured: {item.layer.path}: {item.problem}", err=True)
-    return [f for item in checked for f in findings_of(item)], sum(1 for item in checked if item.measured)
+    measured = sum(1 for item in checked if item.measured)
+    if measured:
+        told = f"{measured} normalization layer{'s' * (measured != 1)} measured"
+    else:
+        told = f"{native} normalization layers, all of them torch's own" if native else "no normalization found"
+    return [f for item in checked for f in findings_of(item)], told
 
 
 def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, certificate: Path | None) -> None:
     """Repair a checkpoint, write it, and print what was proved."""
     quiet = options["quiet"]
-    with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings():
+    with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
         from bnlint.checkpoint.repair import repair_checkpoint
         from bnlint.model.inputs import parse_inputs, usable_device
 
-        inputs = parse_inputs(options["inputs"])
+        inputs = parse_inputs(options["input_specs"], options["inputs_from"])
         with progress(None, "repairing", quiet) as advance:
             repaired = repair_checkpoint(
                 path,

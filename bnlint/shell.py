@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from bnlint import __version__, atomic
-from bnlint.errors import CaptureWarning, InputError, UsageError, one_line
+from bnlint.errors import AssumptionWarning, CaptureWarning, InputError, UsageError, one_line
 from bnlint.finding import Finding, Severity, SourceLocation
 from bnlint.pages import Page, load_pages
 from bnlint.paths import exists, is_file, is_folder
@@ -113,11 +113,11 @@ def _document(
         case "github":
             from bnlint.report import github
 
-            return github.render(findings)
+            return github.render(findings, reader.in_file)
         case "gitlab":
             from bnlint.report import gitlab
 
-            return gitlab.render(findings, reader.at)
+            return gitlab.render(findings, reader.at, reader.in_file)
         case "junit":
             from bnlint.report import junit
 
@@ -125,7 +125,7 @@ def _document(
         case "sarif":
             from bnlint.report import sarif
 
-            return sarif.render(findings, pages(), reader.at, __version__)
+            return sarif.render(findings, pages(), reader.at, __version__, reader.in_file)
     raise UsageError(f"no output format is called `{output_format}`")
 
 
@@ -147,11 +147,16 @@ def mild(findings: Sequence[Finding], fail_on: Severity) -> list[str]:
 
 
 @contextlib.contextmanager
-def told_warnings() -> Iterator[None]:
-    """Tell bnlint's own warnings in one line each on stderr; those of the user's code stay as they are."""
+def told_warnings(quiet: bool = False) -> Iterator[None]:
+    """Tell bnlint's own warnings in one line each on stderr; those of the user's code stay as they are.
+
+    With `quiet`, what was assumed is not told.
+    """
     shown = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if quiet and issubclass(category, AssumptionWarning):
+            return
         if issubclass(category, CaptureWarning):
             click.echo(f"warning: {message}", err=True)
         else:

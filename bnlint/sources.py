@@ -16,6 +16,7 @@ from bnlint.reader import Reader
 from bnlint.settings import Settings
 from bnlint.shell import progress, warn_of_cache
 from bnlint.source.discover import discover, is_excluded
+from bnlint.source.document import inspect, is_notebook
 from bnlint.targets import Targets
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ class Sources:
     @property
     def told(self) -> str:
         """How many files these are."""
-        count = len(self.files)
-        return f"{count} Python file{'s' * (count != 1)}" if count else "no Python files"
+        notebooks = sum(is_notebook(str(path)) for path in self.files)
+        files = len(self.files) - notebooks
+        listed = [f"{files} Python file{'s' * (files != 1)}"] * bool(files)
+        listed += [f"{notebooks} notebook{'s' * (notebooks != 1)}"] * bool(notebooks)
+        return ", ".join(listed) or "no Python files"
 
 
 def find(targets: Targets, settings: Settings) -> Sources:
@@ -75,11 +79,10 @@ def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
         with progress(len(sources.files), "checking", quiet) as advance:
             checked = check_files(sources.files, lambda path: advance(str(path)), settings.cache, settings.vocabulary)
     else:
-        from bnlint.source.check import inspect_source
         from bnlint.source.project import Project
 
         project = Project(sources.files, settings.vocabulary)
-        each = [(path, inspect_source(sources.text, str(path), project)) for path in sources.files]
+        each = [(path, inspect(sources.text, str(path), project)) for path in sources.files]
         found = tuple(finding for _, of_file in each for finding in of_file.findings)
         checked = CheckedFiles(found, tuple((path, name) for path, of_file in each for name in of_file.lost), ())
     findings = tuple(f for f in checked.findings if settings.wanted(f))

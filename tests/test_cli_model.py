@@ -56,6 +56,7 @@ if __name__ == "__main__":
     torch.save(make().state_dict(), "state.pt")
 """
 
+GIVEN = ["--code", "train.py", "--input", "4x3x12x12"]
 KEYS = {
     *("code", "name", "severity", "message", "path", "line", "column", "end_line", "end_column", "symbol"),
     *("statistic", "stop", "fix", "module", "class_name", "gradient_error", "gradient_cosine"),
@@ -294,7 +295,7 @@ class TestBadFiles:
 
 def test_a_refused_layer_leaves_nothing_written(user, cli):
     before = files(user)
-    result = cli("fix", "refused.pt", "--code", "train.py", "-o", "repaired.pt", "--certificate", "proof.json")
+    result = cli("fix", "refused.pt", *GIVEN, "-o", "repaired.pt", "--certificate", "proof.json")
 
     complains(result, "2 of 2 layers", "`relu`", "bnlint fix", files_before=before, folder=user)
 
@@ -307,7 +308,7 @@ def test_without_an_output_nothing_is_touched(user, cli):
 
 def test_an_output_that_cannot_be_written(user, cli):
     before = files(user)
-    result = cli("fix", "model.pt", "--code", "train.py", "-o", "absent/repaired.pt")
+    result = cli("fix", "model.pt", *GIVEN, "-o", "absent/repaired.pt")
 
     complains(result, "absent", files_before=before, folder=user)
 
@@ -350,3 +351,45 @@ def test_trust_is_loud_and_works(user, cli, monkeypatch):
 
     del sys.modules["library_of_norms"]
     assert code == 1 and "--trust runs whatever program" in err
+
+
+# -- inputs, and models that torch compiled
+
+
+def test_an_assumed_input_is_told_unless_quiet(user, cli):
+    told = "assumed inputs: --input 4x3x32x32"
+    assert told in cli("check", "train:make")[2]
+    assert told not in cli("check", "train:make", "-q")[2]
+    assert told not in cli("check", "train:make", "--input", "4x3x12x12")[2]
+
+
+def test_inputs_come_from_files_and_functions(user, cli):
+    torch.save((torch.randn(4, 3, 12, 12),), user / "batch.pt")
+    (user / "data.py").write_text("import torch\ndef first():\n    return torch.randn(4, 3, 12, 12)\n")
+
+    for options in (["--input", "batch.pt"], ["--inputs", "data:first"], ["--input", "4x3x12x12:float32"]):
+        code, out, err = cli("check", "train:make", *options, "--output-format", "concise")
+        assert (code, len(out.splitlines())) == (1, 4), err
+    sys.modules.pop("data", None)
+
+
+def test_a_model_without_normalization_is_clean(user, cli):
+    (user / "plain.py").write_text("from torch import nn\ndef make():\n    return nn.Sequential(nn.Linear(3, 2))\n")
+    code, out, err = cli("check", "plain:make", "--input", "4x3")
+    assert (code, out) == (0, "") and "no normalization found" in err
+    assert (
+        "2 normalization layers, all of them torch's own" in cli("check", "train:make_right", "--input", "4x3x12x12")[2]
+    )
+    sys.modules.pop("plain", None)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_archive_is_checked_with_its_lines(user, cli, monkeypatch):
+    monkeypatch.syspath_prepend(user)
+    made = importlib.import_module("train").make()
+    torch.jit.trace(made, torch.randn(4, 3, 12, 12)).save(str(user / "traced.pt"))
+
+    code, out, _ = cli("check", "traced.pt", "--input", "4x3x12x12", "--output-format", "concise")
+
+    assert code == 1 and len(out.splitlines()) == 4
+    assert all(f"train.py:{line}:" in out for line in lines_with(".detach()"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from bnlint.certificate import Certificate
 from bnlint.checkpoint.formats import Checkpoint, load, modules, save
 from bnlint.checkpoint.trust import Trust
 from bnlint.errors import InputError, RepairError
-from bnlint.model.check import Checked, check_layers, find_layers, require_measured
+from bnlint.model.check import check_layers, require_measured
+from bnlint.model.inputs import Inputs
+from bnlint.model.layers import Checked, find_layers
 from bnlint.repairs.apply import repair_checked
 
 
@@ -34,7 +36,7 @@ class Repaired:
 
 
 def check_checkpoint(
-    checkpoint: Checkpoint, inputs: Sequence[Tensor], progress: Callable[[str], None] | None = None
+    checkpoint: Checkpoint, inputs: Inputs, progress: Callable[[str], None] | None = None
 ) -> list[Checked]:
     """Measure the normalization layers of every model in a checkpoint.
 
@@ -50,7 +52,8 @@ def check_checkpoint(
         )
     checked: list[Checked] = []
     for name, model in found:
-        for item in check_layers(find_layers(model, tuple(inputs)), progress):
+        given = inputs.fitted(model)
+        for item in check_layers(find_layers(model, given.args, given.kwargs), progress):
             path = ".".join(part for part in (name, item.layer.path) if part)
             checked.append(replace(item, layer=replace(item.layer, path=path)))
     require_measured(checked)
@@ -61,7 +64,7 @@ def repair_checkpoint(
     path: Path,
     output: Path,
     trust: Trust,
-    inputs: Sequence[Tensor] = (),
+    inputs: Inputs | None = None,
     *,
     adopt_torch_conventions: bool = False,
     device: str = "cpu",
@@ -73,7 +76,7 @@ def repair_checkpoint(
         path: The checkpoint; never opened for writing unless it is also the output.
         output: Where to write.
         trust: What the file may use (see `trust`).
-        inputs: Inputs of the models; none to probe each layer on its own.
+        inputs: Inputs of the models; none to assume them.
         adopt_torch_conventions: See `repair`.
         device: Where to measure.
         progress: Called with the path of each layer that is measured or repaired.
@@ -84,7 +87,7 @@ def repair_checkpoint(
         UntrustedError: It needs something that nobody named.
     """
     checkpoint = load(path, trust, map_location=device)
-    checked = check_checkpoint(checkpoint, [tensor.to(device) for tensor in inputs], progress)
+    checked = check_checkpoint(checkpoint, (inputs or Inputs()).to(device), progress)
     certificates = repair_checked(checked, adopt_torch_conventions=adopt_torch_conventions, progress=progress)
     refused = [c for c in certificates if not c.accepted]
     if refused:

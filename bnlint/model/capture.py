@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bnlint.errors import InputError
+from bnlint.model.failures import explained
 from bnlint.model.memory import tensors_in
 from bnlint.model.opaque import plain_execution
 from bnlint.model.recorder import record
@@ -29,6 +30,7 @@ class Capture:
         graph_module: The graph; run it with `Replay`. Its nodes carry the meta of `recorder`.
         inputs: The tensors of the placeholders, in order; floating ones require a gradient.
         outputs: The tensors that the model returned, in order, detached.
+        live: Whether any of them carries a gradient.
         calls: For each module path the arguments of its first call, tensors detached.
         unfaithful: None, or why a replay does not give the output or the gradient of the model.
     """
@@ -36,6 +38,7 @@ class Capture:
     graph_module: fx.GraphModule
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    live: bool
     calls: Mapping[str, tuple[tuple[Any, ...], dict[str, Any]]]
     unfaithful: str | None
 
@@ -45,6 +48,7 @@ class _Step:
     """What a run gave: output tensors, and the gradient of each named leaf, or why the backward failed."""
 
     outputs: tuple[Tensor, ...]
+    live: bool
     gradients: Mapping[str, Tensor | None]
     failure: str | None
 
@@ -68,29 +72,37 @@ def capture(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
     `model.train()` gives it. It is run twice, and the recorded graph once more, from the same random state.
 
     Raises:
-        InputError: The forward raises, or an argument or the model's state cannot be copied.
+        InputError: The forward raises, its output is NaN, an input is empty, or an argument or the model's state cannot
+            be copied.
     """
     named = dict(kwargs or {})
-    with _plain_run():
+    empty = [tensor.shape for tensor in tensors_in((args, named)) if not tensor.numel()]
+    if empty:
+        raise InputError(f"an input of {tuple(empty[0])} holds nothing", hint="pass at least two samples")
+    with plain_run():
         eager, live = _eager(model, args, named)
+        if any(output.is_floating_point() and output.isnan().any() for output in eager.outputs):
+            what = "the output is NaN in training mode on this input"
+            raise InputError(what, where=type(model).__name__, hint="pass real data: --input batch.pt")
         inputs = _fresh(args, named, live)
         with preserved(model):
-            _train(model)
+            train(model)
             recording = record(model, inputs.args, inputs.kwargs, inputs.values)
         graph_module = fx.GraphModule(recording.attributes, recording.graph)
         unfaithful = _unfaithful(model, graph_module, inputs.leaves, eager)
-    return Capture(graph_module, inputs.leaves, eager.outputs, recording.calls, unfaithful)
+    return Capture(graph_module, inputs.leaves, eager.outputs, eager.live, recording.calls, unfaithful)
 
 
 @contextmanager
-def _plain_run() -> Iterator[None]:
+def plain_run() -> Iterator[None]:
     """Prepare for runs with gradients, without compiling or warning."""
     with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad(), plain_execution():
         warnings.simplefilter("ignore")
         yield
 
 
-def _train(model: nn.Module) -> None:
+def train(model: nn.Module) -> None:
+    """Put a model in training mode, in one thread."""
     with suppress(NotImplementedError):  # an exported program has no modes
         model.train()
     for module in model.modules():
@@ -123,15 +135,26 @@ def _eager(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
     for live in (True, False):
         inputs = _fresh(args, kwargs, live)
         with preserved(model):
-            _train(model)
+            train(model)
             try:
                 result = model(*inputs.args, **inputs.kwargs)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if live:
                     continue
-                raise _forward_error(model, error, inputs.leaves) from error
+                raise _forward_error(model, error, inputs, args, kwargs) from error
             return _step(tuple(tensors_in(result)), inputs.leaves, model), live
     raise AssertionError("unreachable")
+
+
+def _runs_in_evaluation(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    inputs = _fresh(args, kwargs, live=False)
+    with preserved(model):
+        try:
+            model.eval()
+            model(*inputs.args, **inputs.kwargs)
+        except (Exception, SystemExit):
+            return False
+    return True
 
 
 def _step(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], model: nn.Module) -> _Step:
@@ -148,14 +171,17 @@ def _step(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], model: nn.Mod
             gradients = dict(zip(sources, found, strict=True))
         except RuntimeError as error:
             failure = f"the backward raises {type(error).__name__}: {first_line(error)}"
-    return _Step(tuple(output.detach() for output in outputs), gradients, failure)
+    return _Step(tuple(output.detach() for output in outputs), bool(live), gradients, failure)
 
 
 def _unfaithful(model: nn.Module, graph_module: fx.GraphModule, leaves: tuple[Tensor, ...], eager: _Step) -> str | None:
     if eager.failure is not None:
         return eager.failure
-    with preserved(model), preserved(graph_module):  # the model too, for opaque calls run parts of it
-        _train(model)
+    with (
+        preserved(model),
+        preserved(graph_module, model.parameters()),
+    ):  # the model too, for opaque calls run parts of it
+        train(model)
         try:
             outputs = Replay(graph_module).run(*(leaf.clone() for leaf in leaves))
         except Exception as error:
@@ -186,17 +212,21 @@ def _differs(ours: Tensor | None, theirs: Tensor | None, floor: float) -> bool:
     return distance > _TOLERANCE.get(theirs.dtype, 1e-4) * max(float(theirs.nan_to_num().norm()), floor)
 
 
-def _forward_error(model: nn.Module, error: Exception, inputs: tuple[Tensor, ...]) -> InputError:
-    """Name the innermost module that raised, and the inputs it was given."""
+def _forward_error(
+    model: nn.Module, error: BaseException, inputs: _Inputs, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> InputError:
+    """Name the innermost module that raised, the inputs that the model was given, and what to pass instead."""
     names = {id(module): name for name, module in model.named_modules()}
     where = ""
     traceback = error.__traceback__
     while traceback is not None:
         where = names.get(id(traceback.tb_frame.f_locals.get("self")), where)
         traceback = traceback.tb_next
-    shapes = ", ".join(f"{'x'.join(map(str, t.shape))} {str(t.dtype).removeprefix('torch.')}" for t in inputs)
-    return InputError(
-        f"the forward raises {type(error).__name__}: {first_line(error)}",
-        where=where or type(model).__name__,
-        hint=f"the inputs were: {shapes or 'none'}; pass --input with the shape and dtype that the model takes",
-    )
+    given = ", ".join(f"{'x'.join(map(str, t.shape))} {str(t.dtype).removeprefix('torch.')}" for t in inputs.leaves)
+    what = f"the forward raises {type(error).__name__}: {first_line(error)}"
+    hint = explained(error)
+    if hint is None and _runs_in_evaluation(model, args, kwargs):
+        what = f"runs in evaluation mode only; in training mode {what}"
+        hint = "gradients are measured as in training: pass the model that is trained"
+    hint = hint or "pass --input with the shape and dtype that the model takes"
+    return InputError(what, where=where or type(model).__name__, hint=f"the inputs were: {given or 'none'}; {hint}")

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bnlint.model.memory import tensors_in
+from bnlint.model.told import Frame, told
 
 _INTERNAL = (
     f"{Path(torch.__file__).parent}{os.sep}",  # with the separator, or torchvision would be internal as well
@@ -23,15 +24,6 @@ _INTERNAL = (
     "<frozen",
     "<eval_with_key>",
 )
-
-
-class Frame(NamedTuple):
-    """A place in user code; `span` is line, column, end line, end column of the call, columns in bytes from 0."""
-
-    path: str
-    line: int
-    function: str
-    span: tuple[int, int, int, int]
 
 
 def context(value: Any, held: Sequence[Tensor], module: str, base: FrameType) -> dict[str, Any]:
@@ -43,9 +35,12 @@ def context(value: Any, held: Sequence[Tensor], module: str, base: FrameType) ->
     device = next((tensor.device.type for tensor in (*tensors, *held)), "cpu")
     autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     lives = [tensor.requires_grad for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
+    place = told()
+    if place is not None and place.module:
+        module = f"{module}.{place.module}".lstrip(".")
     shape = {"shape": tuple(value.shape), "dtype": value.dtype} if isinstance(value, Tensor) else {}
     return {
-        "frames": _frames(base),
+        "frames": _frames(base) if place is None else place.frames,
         "module": module,
         "grad": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),

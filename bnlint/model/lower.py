@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx, nn
+from torch._ops import OpOverload
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
 from bnlint.flow.ops import COLLECTIVES, GATHERING, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
 from bnlint.model.replay import set_item, written
 
+#: operators that Python code spells in another way
+_ATEN = {"_to_copy": "to", "lift_fresh_copy": "clone", "slice": "getitem", "select": "getitem", "lift": "clone"}
 _COLLECTIVES_HOME = "torch.distributed.distributed_c10d"
 
 
@@ -115,7 +118,7 @@ class _Lowering:
             self.bind(node, Kind.STOP, "unknown", [self.index[node]])
 
     def _call(self, node: fx.Node) -> None:
-        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "call")
+        name = name_of(node)
         if node.target is operator.getitem and isinstance(node.args[0], fx.Node) and node.args[0] in self.pairs:
             self.index[node] = self.pairs[node.args[0]][int(str(node.args[1]))]
             return
@@ -206,9 +209,19 @@ class _Lowering:
         return self.add(node, Kind.STOP, off, [index], live=False) if off else index
 
 
+def name_of(node: fx.Node) -> str:
+    """Return the name of the function or method that a node calls, as Python code spells it."""
+    if isinstance(node.target, str):
+        return node.target
+    if isinstance(node.target, OpOverload):  # `aten::mean.dim`
+        name = node.target._schema.name.partition("::")[2]
+        return _ATEN.get(name, name)
+    return str(getattr(node.target, "__name__", "call"))
+
+
 def reduction_attributes(node: fx.Node) -> dict[str, object]:
     """Return `dims` (non-negative, None for all), `keepdim` and `correction` of a reduction node."""
-    name = canonical(node.target if isinstance(node.target, str) else getattr(node.target, "__name__", ""))
+    name = canonical(name_of(node))
     source = node.args[0] if node.args else node.kwargs.get("input")
     shape = source.meta.get("shape") if isinstance(source, fx.Node) else None
     rank = len(shape) if shape is not None else None

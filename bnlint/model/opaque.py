@@ -16,11 +16,15 @@ from torch.utils.checkpoint import CheckpointFunction
 
 
 class OpaqueCall:
-    """The target of a node whose inside was not recorded: a custom function, TorchScript or vmap."""
+    """The target of a node whose inside was not recorded: a custom function, TorchScript or vmap.
 
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+    `script` is the compiled method or function where it is one.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any], script: Any = None) -> None:
         self.__name__ = self.__qualname__ = name
         self.function = function
+        self.script = script
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it as it ran when it was recorded."""
@@ -60,7 +64,9 @@ def _announced_script(kind: Any, announce: Announce) -> Callable[..., Any]:
     original = kind.__call__
 
     def call(script: Any, *args: Any, **kwargs: Any) -> Any:
-        return announce(kind.__name__, OpaqueCall(script.name, functools.partial(original, script)), args, kwargs)
+        return announce(
+            kind.__name__, OpaqueCall(script.name, functools.partial(original, script), script), args, kwargs
+        )
 
     return call
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,10 +20,9 @@ from bnlint.errors import BnlintError, InputError
 from bnlint.flow.graph import Kind
 from bnlint.flow.sites import Gradient, Site, Statistic, find_sites
 from bnlint.model.capture import Capture, capture
-from bnlint.model.kept import keeping_graphs
-from bnlint.model.lift import Lifted
 from bnlint.model.lower import Lowered, floating, lower
 from bnlint.model.memory import tensors_in
+from bnlint.model.ranks import of_first, rank, summed
 from bnlint.model.replay import Replay
 from bnlint.model.shapes import Call, candidates
 from bnlint.model.state import detached_copy, preserved
@@ -35,48 +33,6 @@ THRESHOLD = 1e-3
 #: small steps for kinks, large ones for rounding; the best one counts
 STEPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 DIRECTIONS = 3
-#: directions that estimate error and cosine where no reference gradient is to be had
-ESTIMATE_DIRECTIONS = 48
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What was measured of one layer, in float64 on a small probe of unit variance.
-
-    Attributes:
-        error: Relative error of the gradient with respect to the input, |g - g_true| / |g_true|.
-        cosine: Cosine of the angle between the two.
-        disagreement: Finite difference against autograd as training sees it, relative.
-        deliberate: Whether the disagreement is explained by stops that stop no statistic of a normalization.
-        exact: Whether `error` and `cosine` come from a reference gradient that the finite difference confirmed, not
-            from an estimate over random directions.
-        harm: For each statistic whose stops a graph can do without, the error that its stops alone cause.
-        sites: The normalizations of the layer itself.
-        lowered: Its flow graph.
-        shape: Shape of the probe.
-        kept: The running statistics that keep the graph of the step before.
-    """
-
-    error: float
-    cosine: float
-    disagreement: float
-    deliberate: bool
-    exact: bool
-    harm: tuple[tuple[int, float], ...]
-    sites: tuple[Site, ...]
-    lowered: Lowered
-    shape: tuple[int, ...]
-    kept: tuple[str, ...] = ()
-
-    @property
-    def wrong(self) -> bool:
-        """Whether the gradient is measured to be wrong."""
-        return self.disagreement > THRESHOLD and not self.deliberate
-
-    def stopped(self, statistic: Statistic) -> bool:
-        """Whether a statistic's gradient is stopped, by structure and, where it can be told apart, by measurement."""
-        harm = dict(self.harm).get(statistic.reduction)
-        return statistic.gradient is Gradient.STOPPED and (harm is None or harm > THRESHOLD)
 
 
 class Probe:
@@ -105,12 +61,12 @@ class Probe:
             outputs = self.run(self.module, self.x.clone().requires_grad_())
         if not all(output.isfinite().all() for output in outputs):
             raise InputError("its outputs are not finite", where=type(layer).__name__)
-        self.cotangents = [_normal(output.detach(), 100 + i) for i, output in enumerate(outputs)]
-        self.directions = [_normal(self.x, seed) for seed in range(DIRECTIONS)]
+        self.cotangents = [normal(output.detach(), 100 + i + 1000 * rank()) for i, output in enumerate(outputs)]
+        self.directions = [of_first(normal(self.x, seed)) for seed in range(DIRECTIONS)]
 
     def _captured(self, name: str, call: Call | None, shrink: bool) -> tuple[tuple[Any, ...], dict[str, Any], Capture]:
         reason = "its parameters do not tell the shape of its input"
-        for args, kwargs in candidates(self.module, call, shrink=shrink):
+        for args, kwargs in candidates(self.module, call, seed=rank(), shrink=shrink):
             try:
                 captured = capture(self.module, args, kwargs)
                 if _initializes(self.module, captured):
@@ -138,7 +94,7 @@ class Probe:
         for sign in (1.0, -1.0):
             with preserved(self.module), torch.enable_grad():
                 outputs = self.run(self.module, (self.x + sign * step * direction).requires_grad_())
-                values.append(float(_dot([o.detach() for o in outputs], self.cotangents)))
+                values.append(summed(float(_dot([o.detach() for o in outputs], self.cotangents))))
         return (values[0] - values[1]) / (2 * step)
 
     @cached_property
@@ -148,7 +104,7 @@ class Probe:
 
     def disagreement(self, gradient: Tensor) -> float:
         """Return how far a gradient is from the finite differences, relative, at the best step size."""
-        analytic = [float((gradient * v).sum()) for v in self.directions]
+        analytic = [summed(float((gradient * v).sum())) for v in self.directions]
         return min(math.dist(slopes, analytic) / (math.hypot(*slopes, *analytic) or 1.0) for slopes in self.slopes)
 
     @property
@@ -195,45 +151,6 @@ class Probe:
             return torch.zeros_like(self.x) if gradient is None else gradient.detach()
 
 
-def measure(layer: nn.Module, call: Call | None = None) -> Measured:
-    """Measure one layer in training mode. The layer itself is not touched.
-
-    Args:
-        layer: The layer, on any device.
-        call: The arguments of one of its calls, which tell shapes; None to take them from its parameters.
-
-    Raises:
-        InputError: The layer cannot be copied, or ran on none of the shapes that were tried.
-    """
-    with Lifted():
-        probe = Probe(layer, call)
-        seen = probe.gradient(probe.module)
-        disagreement = probe.disagreement(seen)
-        deliberate = disagreement > THRESHOLD and probe.deliberate(seen)
-        truth = probe.truth()
-        harm: list[tuple[int, float]] = []
-        if truth is not None:
-            error, cosine = compare(seen, truth)
-            for statistic in probe.stopped if disagreement > THRESHOLD else ():
-                alone = probe.reference([statistic])
-                harm += [] if alone is None else [(statistic.reduction, compare(alone, truth)[0])]
-        else:
-            error, cosine = _estimate(probe, seen) if disagreement > THRESHOLD else (0.0, 1.0)
-        shape = tuple(probe.x.shape)
-        return Measured(
-            error=error,
-            cosine=cosine,
-            disagreement=disagreement,
-            deliberate=deliberate,
-            exact=truth is not None,
-            harm=tuple(harm),
-            sites=probe.sites,
-            lowered=probe.lowered,
-            shape=shape,
-            kept=keeping_graphs(probe.module, lambda x: probe.run(probe.module, x), probe.x),
-        )
-
-
 def owner(lowered: Lowered, site: Site) -> str:
     """Return the path of the innermost module that both computes and applies a site's statistics."""
     paths = [
@@ -273,7 +190,8 @@ def _awake(module: nn.Module) -> nn.Module:
     return module
 
 
-def _normal(like: Tensor, seed: int) -> Tensor:
+def normal(like: Tensor, seed: int) -> Tensor:
+    """Make a normal tensor of the shape and device of another one."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.device)
 
@@ -286,11 +204,3 @@ def _replayed(graph: torch.fx.GraphModule, captured: Capture, x: Tensor) -> list
     inputs = [tensor.detach().clone() for tensor in captured.inputs]
     inputs[next(i for i, tensor in enumerate(inputs) if floating(tensor))] = x
     return [t for t in tensors_in(Replay(graph).run(*inputs)) if floating(t)]
-
-
-def _estimate(probe: Probe, seen: Tensor) -> tuple[float, float]:
-    """Estimate error and cosine from slopes along random directions: E[(g·v)(h·v)] = g·h for normal v."""
-    directions = [_normal(probe.x, 1000 + seed) for seed in range(ESTIMATE_DIRECTIONS)]
-    true = torch.tensor([probe.slope(v, 1e-4) for v in directions], dtype=torch.float64)
-    had = torch.tensor([float((seen * v).sum()) for v in directions], dtype=torch.float64)
-    return compare(had, true)

@@ -53,8 +53,11 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from bnlint.model.context import context
 from bnlint.model.memory import Memory, tensors_in
+from bnlint.model.names import names_of, state_of
 from bnlint.model.opaque import OpaqueCall, module_calls, opaque_calls
-from bnlint.model.replay import set_attribute, set_item, written
+from bnlint.model.replay import node_by_node, set_attribute, set_item, written
+from bnlint.model.script import Interpreter
+from bnlint.model.scripted import Unsupported
 
 _ESCAPES = {
     "item",
@@ -115,7 +118,7 @@ class Recorder(TorchFunctionMode):
         self._paused = False
         self._path = [""]
         self._paths = {id(module): name for name, module in reversed(list(model.named_modules()))}
-        self._names = _names(model)
+        self._names = names_of(model)
 
     def bind(self, node: fx.Node, value: Any, held: Sequence[Tensor] = ()) -> None:
         """Say that `node` makes `value` out of `held`: describe it, and give each tensor in a tuple its own node."""
@@ -131,7 +134,7 @@ class Recorder(TorchFunctionMode):
 
     def rebound(self, model: nn.Module) -> None:
         """Mark the nodes that made what the model's own tensors were replaced with (`self.running_mean = ...`)."""
-        for tensor, name, _ in _state(model):
+        for tensor, name, _ in state_of(model):
             node = None if id(tensor) in self._names else self._memory.node_of(tensor)
             if node is not None:
                 node.meta["rebound"] = name
@@ -143,9 +146,14 @@ class Recorder(TorchFunctionMode):
             yield
             return
         path = self._paths.get(id(module), self._path[-1])  # a module made on the fly belongs to its caller
-        if path not in self.calls and id(module) in self._paths:
+        with self._at(path, (args, kwargs) if id(module) in self._paths else None), node_by_node(module):
+            yield
+
+    @contextmanager
+    def _at(self, path: str, call: tuple[tuple[Any, ...], dict[str, Any]] | None) -> Iterator[None]:
+        if path not in self.calls and call is not None:
             with torch._C.DisableTorchFunction():
-                self.calls[path] = tree_map_only(Tensor, Tensor.detach, (args, kwargs))
+                self.calls[path] = tree_map_only(Tensor, Tensor.detach, call)
         self._path.append(path)
         try:
             yield
@@ -153,10 +161,23 @@ class Recorder(TorchFunctionMode):
             self._path.pop()
 
     def opaque(self, kind: str, call: OpaqueCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a call that cannot be looked into, as one node."""
+        """Run a call that cannot be looked into, as one node; TorchScript can, if all that it does is known."""
         if self._paused or threading.get_ident() != self._thread:
             return call(*args, **kwargs)
+        if call.script is not None:
+            try:
+                interpreter = Interpreter(call.script, self._method)
+            except Unsupported:
+                pass
+            else:
+                return interpreter.run(args, kwargs)
         return self._run(call, args, kwargs, ("call_function", call, args), {"opaque": kind})
+
+    def _method(self, owner: Any, name: str, path: str, args: tuple[Any, ...]) -> Any:
+        """Run a method of a compiled module, at a path within the current one."""
+        path = f"{self._path[-1]}.{path}".strip(".")
+        with self._at(path, (args, {})):
+            return owner._get_method(name)(*args)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one call, and record it if tensors come out of it or change in it."""
@@ -265,26 +286,6 @@ class Recorder(TorchFunctionMode):
         node = self.graph.get_attr(name)
         node.meta = context(None, (), self._path[-1], self._base) | {"kind": "constant", "name": name}
         return node
-
-
-def _names(model: nn.Module) -> dict[int, tuple[str, str, Tensor]]:
-    """Map the id of each tensor of the model to its first name, its kind, and itself (or the id could be reused)."""
-    names: dict[int, tuple[str, str, Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        names.setdefault(id(parameter), (name, "parameter", parameter))
-    for tensor, name, kind in _state(model):
-        names.setdefault(id(tensor), (name, kind, tensor))
-    return names
-
-
-def _state(model: nn.Module) -> Iterator[tuple[Tensor, str, str]]:
-    """Yield the buffers of a model, then its plain tensors, each with its name and kind."""
-    for name, buffer in model.named_buffers():
-        yield buffer, name, "buffer"
-    for path, module in model.named_modules():
-        for attribute, value in vars(module).items():
-            if isinstance(value, Tensor):
-                yield value, f"{path}.{attribute}".lstrip("."), "constant"
 
 
 def _property(func: Any) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
+
+from bnlint.model.told import place_of, telling
 
 
 def set_item(tensor: Tensor, index: Any, value: Any) -> Tensor:
@@ -29,6 +32,9 @@ def written(tensor: Tensor, writer: Any) -> Tensor:
 class Replay(fx.Interpreter):
     """Runs a graph of the recorder, re-entering the grad, inference and autocast mode of each node.
 
+    Any other graph (`fx.symbolic_trace`, an exported program) it runs as it is. Whoever records the replay is told
+    where each node stands.
+
     A replay updates the buffers of the graph module as the model would update its own, and may change its
     inputs in place: pass clones, and run it inside `preserved(graph_module)` to run it twice.
     """
@@ -36,6 +42,14 @@ class Replay(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         """Run one node in its own modes; plumbing nodes have none."""
         if n.op in ("placeholder", "get_attr", "output"):
+            return super().run_node(n)
+        if n.op == "call_module":  # it has frames of its own
+            return super().run_node(n)
+        with telling(place_of(n)):
+            return self._run_call(n)
+
+    def _run_call(self, n: fx.Node) -> Any:
+        if "autocast" not in n.meta:
             return super().run_node(n)
         enabled, dtype = n.meta["autocast"]
         device = n.meta["device"]
@@ -46,3 +60,27 @@ class Replay(fx.Interpreter):
             if enabled or torch.is_autocast_enabled(device):
                 modes.enter_context(torch.autocast(device, dtype=dtype, enabled=enabled))
             return super().run_node(n)
+
+
+@contextmanager
+def node_by_node(module: nn.Module) -> Iterator[None]:
+    """Run a graph module by `Replay` while this lasts; any other module runs as it does."""
+    if not isinstance(module, fx.GraphModule) or "forward" in vars(module):
+        yield
+        return
+    names = [str(node.target) for node in module.graph.nodes if node.op == "placeholder"]
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        given = [*args]
+        for name in names[len(args) :]:
+            if name in kwargs:
+                given.append(kwargs[name])
+        if len(given) != len(args) + len(kwargs):
+            return type(module).forward(module, *args, **kwargs)
+        return Replay(module).run(*given)
+
+    vars(module)["forward"] = forward
+    try:
+        yield
+    finally:
+        del vars(module)["forward"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 from torch.overrides import TorchFunctionMode
 
 from bnlint.errors import InputError
@@ -23,7 +24,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
+def preserved(model: nn.Module, parameters: Iterable[Tensor] = ()) -> Iterator[None]:
     """Leave the model exactly as found, also after an exception.
 
     Inside, buffers and plain-attribute tensors are detached copies, so the user's own tensors are never
@@ -37,7 +38,12 @@ def preserved(model: nn.Module) -> Iterator[None]:
     """
     _reject_lazy(model)
     state = _State()
+    for tensor in parameters:
+        state.keep(tensor)
     state.visit(model)
+    for module in model.modules():
+        if isinstance(module, ScriptModule):
+            state.save_flag(module)
     for tensor in (*model.parameters(), *model.buffers()):
         state.save_in_place(tensor)
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
@@ -64,17 +70,43 @@ def detached_copy(module: nn.Module) -> nn.Module:
         for name in _HOOKS:
             hooks = vars(part).get(name)
             if isinstance(hooks, dict):
-                memo[id(hooks)] = type(hooks)(
-                    (key, hook) for key, hook in hooks.items() if type(hook).__module__.startswith("torch.nn.utils")
-                )
+                memo[id(hooks)] = type(hooks)(_of_torch(hooks))
     try:
-        return copied(module, lambda tensor: tensor.detach().clone(), memo, every=False)
+        twin = copied(module, lambda tensor: tensor.detach().clone(), memo, every=False)
+        for parameter in twin.parameters():
+            if not parameter.is_leaf:  # TorchScript copies its parameters with a graph
+                parameter.detach_().requires_grad_()
+        return twin
     except Exception as error:
         raise InputError(
             f"the module cannot be copied: {type(error).__name__}: {first_line(error)}",
             where=type(module).__name__,
             hint="keep what cannot be copied (locks, open files, process groups) out of its attributes",
         ) from error
+
+
+@contextmanager
+def without_hooks(module: nn.Module) -> Iterator[None]:
+    """Run a model without the user's hooks, which are not to see made-up data; those of `torch.nn.utils` stay."""
+    kept: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+    for part in module.modules():
+        for name in _HOOKS:
+            hooks = vars(part).get(name)
+            if isinstance(hooks, dict) and hooks:
+                kept.append((hooks, dict(hooks)))
+    try:
+        for hooks, before in kept:
+            hooks.clear()
+            hooks.update(_of_torch(before))
+        yield
+    finally:
+        for hooks, before in kept:
+            hooks.clear()
+            hooks.update(before)
+
+
+def _of_torch(hooks: dict[Any, Any]) -> dict[Any, Any]:
+    return {key: hook for key, hook in hooks.items() if type(hook).__module__.startswith("torch.nn.utils")}
 
 
 def copied(value: _T, replace: Callable[[Tensor], Tensor], memo: dict[int, Any], *, every: bool) -> _T:
@@ -136,6 +168,17 @@ class _State:
         elif objects and isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, _OPAQUE):
             self._enter_dict(vars(value), objects - 1)
         return value
+
+    def save_flag(self, module: ScriptModule) -> None:
+        """Save the training flag of a TorchScript module, which Python's attributes do not hold."""
+        training = getattr(module, "training", None)
+        if training is not None:
+            self._undo.append(lambda: setattr(module, "training", training))
+
+    def keep(self, tensor: Tensor) -> None:
+        """Save a tensor that is to stay the same object wherever it is met."""
+        self._seen[id(tensor)] = (tensor, tensor)
+        self.save_in_place(tensor)
 
     def save_in_place(self, tensor: Tensor) -> None:
         """Save a tensor that stays the same object while the model runs: a parameter, or a buffer of TorchScript."""

@@ -11,8 +11,9 @@ from torch.nn.utils import parametrize
 
 from bnlint.certificate import Certificate
 from bnlint.errors import BnlintError, RepairError
-from bnlint.model.check import Checked, Layer, check_layers, find_layers, require_measured
-from bnlint.model.probe import Measured
+from bnlint.model.check import check_layers, require_measured
+from bnlint.model.layers import Checked, Layer, find_layers
+from bnlint.model.measure import Measured
 from bnlint.model.state import first_line
 from bnlint.repairs.certify import Proof, prove
 from bnlint.repairs.conventions import Conventions, conventions_of
@@ -91,8 +92,11 @@ class _Candidate:
 
 
 def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificate, nn.Module | None]:
-    path, name = layer.path, type(layer.module).__name__
+    path, name = layer.path, layer.class_name
     try:
+        if not layer.whole:
+            what = f"it is written inside {name}, which holds other modules or does more than normalize"
+            raise RepairError(f"{what}: correct the source, bnlint fix")
         found = _candidate(layer, measured, adopt)
     except BnlintError as error:
         return Certificate(path, name, name, "refused", False, error.what), None

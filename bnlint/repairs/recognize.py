@@ -14,7 +14,7 @@ from bnlint.flow.ops import Role, role
 from bnlint.flow.reading import constant
 from bnlint.flow.sites import Site, Statistic
 from bnlint.model.lower import floating
-from bnlint.model.probe import Measured
+from bnlint.model.measure import Measured
 from bnlint.model.shapes import Call
 from bnlint.repairs.families import Family, family_of, parameter_shape
 

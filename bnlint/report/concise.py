@@ -9,11 +9,14 @@ from bnlint.finding import Finding
 
 
 def render(findings: Sequence[Finding]) -> str:
-    """Render each finding as `path:line:column: BN101 message`; one without a location starts with its module."""
+    """Render each finding as `path:line:column: BN101 message`; one without a location starts with its module.
+
+    In a notebook the path is followed by the cell (`nb.ipynb:cell 3:4:5`).
+    """
     return "\n".join(one_line(f"{_where(finding)}: {finding.code} {finding.message}") for finding in findings)
 
 
 def _where(finding: Finding) -> str:
     if at := finding.location:
-        return f"{at.path}:{at.line}:{at.column}"
+        return f"{at.place}:{at.line}:{at.column}"
     return (finding.module.module if finding.module else "") or "(root)"

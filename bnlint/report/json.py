@@ -35,6 +35,7 @@ def as_object(finding: Finding) -> dict[str, object]:
         "class_name": module.class_name if module else None,
         "gradient_error": _number(measured.error) if measured else None,
         "gradient_cosine": _number(measured.cosine) if measured else None,
+        "cell": finding.location.cell if finding.location else None,
     }
 
 
@@ -49,7 +50,9 @@ def _location(location: SourceLocation | None) -> dict[str, object]:
 
 
 def _fix(fix: Fix) -> dict[str, object]:
-    edits = [{**_location(edit.location), "replacement": edit.replacement} for edit in fix.edits]
+    edits = [
+        {**_location(edit.location), "replacement": edit.replacement, "cell": edit.location.cell} for edit in fix.edits
+    ]
     return {"message": fix.message, "safe": fix.safe, "edits": edits}
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from bnlint.finding import Finding, Severity
+from bnlint.finding import Finding, Severity, SourceLocation
 
 #: characters that no XML document may hold
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -42,15 +42,19 @@ def _suite(root: ElementTree.Element, name: str, findings: Sequence[Finding]) ->
 
 def _case(suite: ElementTree.Element, place: str, finding: Finding) -> None:
     at = finding.location
-    name = f"{finding.code} {finding.name}" + (f" at {at.line}:{at.column}" if at else "")
+    name = f"{finding.code} {finding.name}" + (f" at {_cell(at)}{at.line}:{at.column}" if at else "")
     case = ElementTree.SubElement(suite, "testcase", name=name, classname=_clean(place))
-    where = f"{at.path}:{at.line}:{at.column}: " if at else f"{place}: "
+    where = f"{at.place}:{at.line}:{at.column}: " if at else f"{place}: "
     text = _clean(f"{where}{finding.message}")
     if finding.severity is Severity.NOTE:
         ElementTree.SubElement(case, "system-out").text = text
     else:
         failure = ElementTree.SubElement(case, "failure", message=_clean(finding.message), type=finding.severity.value)
         failure.text = text
+
+
+def _cell(at: SourceLocation) -> str:
+    return "" if at.cell is None else f"cell {at.cell}:"
 
 
 def _place(finding: Finding) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +17,13 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 Object = dict[str, Any]
 
 
-def render(findings: Sequence[Finding], pages: Mapping[str, Page], text_at: TextAt, version: str) -> str:
+def render(
+    findings: Sequence[Finding],
+    pages: Mapping[str, Page],
+    text_at: TextAt,
+    version: str,
+    in_file: Callable[[Finding], Finding] = lambda finding: finding,
+) -> str:
     """Render findings as one SARIF log of one run.
 
     Args:
@@ -25,6 +31,7 @@ def render(findings: Sequence[Finding], pages: Mapping[str, Page], text_at: Text
         pages: The rule pages by code: all of them are described, found or not.
         text_at: Gives the text of a location, for fingerprints that outlive moved lines.
         version: bnlint's own.
+        in_file: Gives a finding in a notebook with its places, and its fix, in the file: SARIF knows no cells.
     """
     rules = list(pages)
     named = zip(findings, fingerprints(findings, text_at), strict=True)
@@ -33,7 +40,7 @@ def render(findings: Sequence[Finding], pages: Mapping[str, Page], text_at: Text
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": "the folder in which bnlint ran"}}},
-        "results": [_result(finding, name, rules) for finding, name in named],
+        "results": [_result(in_file(finding), _cell(finding), name, rules) for finding, name in named],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, allow_nan=False)
 
@@ -54,14 +61,14 @@ def _problem(severity: Severity) -> str:
     return "recommendation" if severity is Severity.NOTE else severity.value
 
 
-def _result(finding: Finding, fingerprint: str, rules: Sequence[str]) -> Object:
+def _result(finding: Finding, cell: Sequence[Object], fingerprint: str, rules: Sequence[str]) -> Object:
     measured = finding.measurement
     result: Object = {
         "ruleId": finding.code,
         **({"ruleIndex": rules.index(finding.code)} if finding.code in rules else {}),
         "level": finding.severity.value,
         "message": {"text": finding.message},
-        "locations": _locations(finding),
+        "locations": _locations(finding, cell),
         "partialFingerprints": {"bnlintFingerprint/v1": fingerprint},
     }
     if finding.marks:
@@ -73,11 +80,11 @@ def _result(finding: Finding, fingerprint: str, rules: Sequence[str]) -> Object:
     return result
 
 
-def _locations(finding: Finding) -> list[Object]:
+def _locations(finding: Finding, cell: Sequence[Object]) -> list[Object]:
     location: Object = {}
     if finding.location:
         location["physicalLocation"] = _physical(finding.location)
-    logical = [*_layer(finding.module), *_symbol(finding.symbol)]
+    logical = [*_layer(finding.module), *_symbol(finding.symbol), *cell]
     if logical:
         location["logicalLocations"] = logical
     return [location] if location else []
@@ -92,6 +99,13 @@ def _layer(module: ModuleLocation | None) -> Iterable[Object]:
 def _symbol(symbol: str | None) -> Iterable[Object]:
     if symbol:
         yield {"name": symbol.rpartition(".")[2], "fullyQualifiedName": symbol, "kind": "function"}
+
+
+def _cell(finding: Finding) -> list[Object]:
+    at = finding.location
+    if at is None or at.cell is None:
+        return []
+    return [{"name": f"cell {at.cell}", "fullyQualifiedName": f"cell {at.cell}, line {at.line}", "kind": "object"}]
 
 
 def _flow(marks: Sequence[Mark]) -> Object:

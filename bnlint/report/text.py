@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bnlint.errors import one_line
-from bnlint.finding import Finding, Fix, Mark, Severity
+from bnlint.finding import Finding, Fix, Mark, Severity, SourceLocation
 from bnlint.report.change import Changed, changes
 
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
@@ -51,7 +51,7 @@ class _Underline:
 
 @dataclass(frozen=True, slots=True)
 class _Excerpt:
-    """The marked lines of one file, by number; `untold` are the marks that its source does not reach."""
+    """The marked lines of one file or cell, by number; `untold` are the marks that its source does not reach."""
 
     lines: Sequence[str]
     marked: dict[int, list[_Underline]] = field(default_factory=lambda: defaultdict(list))
@@ -60,7 +60,7 @@ class _Excerpt:
 
 def render(
     findings: Sequence[Finding],
-    read_source: Callable[[str], str | None],
+    read_source: Callable[[SourceLocation], str | None],
     console: Console,
     read_fixed: Callable[[Fix], tuple[str, str] | None] = lambda _: None,
 ) -> None:
@@ -68,7 +68,8 @@ def render(
 
     Args:
         findings: Printed in the order given.
-        read_source: Gives the text of a path, or None where it cannot be read; marks are then told without excerpt.
+        read_source: Gives the text of the file or cell that a location is in, or None where it cannot be read; marks
+            are then told without excerpt.
         console: Where to print; it decides about color, width and encoding.
         read_fixed: Gives the text of the file that a fix changes, before and after, or None where it cannot be told.
     """
@@ -81,7 +82,9 @@ def render(
         console.print()
 
 
-def render_marks(findings: Sequence[Finding], read_source: Callable[[str], str | None], console: Console) -> None:
+def render_marks(
+    findings: Sequence[Finding], read_source: Callable[[SourceLocation], str | None], console: Console
+) -> None:
     """Print one excerpt for each file, with the marks of all findings in it and nothing else.
 
     For findings that are told elsewhere, such as those of many layers that share one line of source.
@@ -89,12 +92,12 @@ def render_marks(findings: Sequence[Finding], read_source: Callable[[str], str |
     paper = _Paper(console.width if console.is_terminal else _WIDEST_IN_A_FILE, console.encoding)
     marks: dict[str, dict[Mark, None]] = defaultdict(dict)
     for mark in (mark for finding in findings for mark in finding.marks):
-        marks[mark.location.path][mark] = None
-    for path, of_path in marks.items():
-        excerpt = _excerpt(read_source(path), list(of_path))
+        marks[mark.location.place][mark] = None
+    for place, of_place in marks.items():
+        excerpt = _excerpt(read_source, list(of_place))
         if excerpt.marked:
             digits = len(str(max(excerpt.marked)))
-            for row in (_arrow("-->", one_line(path), digits, paper), *_excerpt_rows(excerpt, digits, paper)):
+            for row in (_arrow("-->", one_line(place), digits, paper), *_excerpt_rows(excerpt, digits, paper)):
                 console.print(row, soft_wrap=not console.is_terminal)
             console.print()
 
@@ -106,14 +109,14 @@ def printable(text: str, encoding: str) -> str:
 
 
 def _rows(
-    finding: Finding, read_source: Callable[[str], str | None], paper: _Paper, changed: Sequence[Changed]
+    finding: Finding, read_source: Callable[[SourceLocation], str | None], paper: _Paper, changed: Sequence[Changed]
 ) -> Iterator[Text]:
     marks: dict[str, list[Mark]] = defaultdict(list)
     if at := finding.location:
-        marks[at.path] = [] if finding.marks else [Mark("stop", "", at)]
+        marks[at.place] = [] if finding.marks else [Mark("stop", "", at)]
     for mark in finding.marks:
-        marks[mark.location.path].append(mark)
-    excerpts = {path: _excerpt(read_source(path), of_path) for path, of_path in marks.items()}
+        marks[mark.location.place].append(mark)
+    excerpts = {place: _excerpt(read_source, of_place) for place, of_place in marks.items()}
     numbers = [*(line for each in excerpts.values() for line in each.marked), *(line.number for line in changed)]
     digits = max((len(str(number)) for number in numbers), default=1)
 
@@ -123,12 +126,12 @@ def _rows(
         (f"{finding.name}: {paper.text(finding.message)}", _headline_style(finding)),
     )
     if at:
-        yield _arrow("-->", f"{one_line(at.path)}:{at.line}:{at.column}", digits, paper)
+        yield _arrow("-->", f"{one_line(at.place)}:{at.line}:{at.column}", digits, paper)
     elif finding.module:
         yield _arrow("-->", f"{finding.module.module or '(root)'} ({finding.module.class_name})", digits, paper)
-    for path, excerpt in excerpts.items():
-        if excerpt.marked and at and path != at.path:
-            yield _arrow(":::", one_line(path), digits, paper)
+    for place, excerpt in excerpts.items():
+        if excerpt.marked and at and place != at.place:
+            yield _arrow(":::", one_line(place), digits, paper)
         yield from _excerpt_rows(excerpt, digits, paper)
     for note in (*_untold(excerpts.values()), _help(finding)):
         yield _row(digits, "=", Text(paper.text(note)))
@@ -162,7 +165,7 @@ def _change_row(line: Changed, digits: int, paper: _Paper) -> Text:
 
 def _untold(excerpts: Iterable[_Excerpt]) -> Iterator[str]:
     for mark in (mark for excerpt in excerpts for mark in excerpt.untold if mark.text):
-        yield f"{mark.text} ({one_line(mark.location.path)}:{mark.location.line})"
+        yield f"{mark.text} ({one_line(mark.location.place)}:{mark.location.line})"
 
 
 def _help(finding: Finding) -> str:
@@ -175,7 +178,8 @@ def _help(finding: Finding) -> str:
     return f"help: {finding.fix.message} ({who})"
 
 
-def _excerpt(source: str | None, marks: Sequence[Mark]) -> _Excerpt:
+def _excerpt(read_source: Callable[[SourceLocation], str | None], marks: Sequence[Mark]) -> _Excerpt:
+    source = read_source(marks[0].location) if marks else None
     # Not splitlines(): a form feed or a Unicode separator does not end a line of Python.
     excerpt = _Excerpt([] if source is None else re.split(r"\r\n|\r|\n", source))
     for mark in marks:

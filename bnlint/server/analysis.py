@@ -160,6 +160,6 @@ def _unsaved(document: Document, words: Vocabulary) -> Read | None:
     try:
         text = SourceText.decode(document.content)
         parsed(text.text)
+        return Read(text, outline(text.text, words))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return Read(text, outline(text.text, words))

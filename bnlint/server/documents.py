@@ -68,6 +68,6 @@ class Desk:
         """Return where a location is for the editor."""
         path = Path(location.path)
         if path not in self._lines:
-            text = self.documents[path].text if path in self.documents else Reader().text(location.path)
+            text = self.documents[path].text if path in self.documents else Reader().text(location)
             self._lines[path] = Lines.of(text or "", self.encoding)
         return Location(self.uri(path), self._lines[path].range(location))

@@ -42,21 +42,22 @@ def _rewritten(text: SourceText, parsed: Parsed, call: cst.Call) -> list[Edit] |
     start = SourceLocation(whole.path, whole.line, whole.column, func.end_line, func.end_column)
     argument = parsed.locate(given)
     return [
-        *_import(text, parsed, whole.path),
+        *_import(text, parsed, whole),
         Edit(start, f"{name} = {_MODULE}.functional.all_reduce"),
         *([] if text.at(argument) == name else [Edit(argument, name)]),
     ]
 
 
-def _import(text: SourceText, parsed: Parsed, path: str) -> list[Edit]:
-    """Return the edit that imports the module behind the last import at the top of the file."""
+def _import(text: SourceText, parsed: Parsed, use: SourceLocation) -> list[Edit]:
+    """Return the edit that imports the module behind the last import at the top level and above its use."""
     last = 0
     for statement in parsed.module.body:
         for part in statement.body if isinstance(statement, cst.SimpleStatementLine) else ():
             if isinstance(part, cst.Import | cst.ImportFrom):
                 if text.at(parsed.locate(part)) == f"import {_MODULE}":
                     return []
-                last = parsed.locate(part).end_line
+                end = parsed.locate(part).end_line
+                last = end if end < use.line else last
     line = text.text[text.starts[max(last, 1) - 1] : text.starts[max(last, 1)]]
     newline = line[len(line.rstrip("\r\n")) :] or "\n"
-    return [Edit(SourceLocation(path, last + 1, 1, last + 1, 1), f"import {_MODULE}{newline}")]
+    return [Edit(SourceLocation(use.path, last + 1, 1, last + 1, 1), f"import {_MODULE}{newline}")]

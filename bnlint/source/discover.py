@@ -1,4 +1,4 @@
-"""From the paths that were named to the Python files that are read."""
+"""From the paths that were named to the Python files and notebooks that are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bnlint.errors import InputError
 from bnlint.paths import exists, is_file
 from bnlint.source.patterns import Patterns, ignored
 
-SUFFIXES = (".py", ".pyi")
+SUFFIXES = (".py", ".pyi", ".ipynb")
 DEFAULT_EXCLUDE = (
     *(".git", ".hg", ".svn", ".venv", "venv", "site-packages", "node_modules", "__pycache__", "__pypackages__"),
     *(".tox", ".nox", ".eggs", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".bnlint_cache", ".ipynb_checkpoints"),
@@ -29,7 +29,7 @@ def discover(
     force_exclude: bool = False,
     unreadable: Callable[[InputError], None] | None = None,
 ) -> list[Path]:
-    """Find the Python files below the given paths.
+    """Find the Python files and notebooks below the given paths.
 
     What is named is read: a file or folder given by name is taken even where a pattern ignores it.
     Links to folders are followed only when they are named.
@@ -85,7 +85,9 @@ def _named_file(path: Path) -> Path:
     if not is_file(path):  # to open a pipe would wait for its writer
         raise InputError("not a regular file", where=str(path), hint="name a .py or .pyi file, or a folder of them")
     if path.suffix not in SUFFIXES and not _has_python_shebang(path):
-        raise InputError("not Python source", where=str(path), hint="name a .py or .pyi file, or a folder of them")
+        raise InputError(
+            "not Python source", where=str(path), hint="name a .py, .pyi or .ipynb file, or a folder of them"
+        )
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,9 +12,8 @@ from bnlint.cache import Cache
 from bnlint.errors import InputError
 from bnlint.finding import Finding
 from bnlint.source.checked import Checked
-from bnlint.source.ignores import with_ignores
+from bnlint.source.document import diff, fix, ignoring, inspect
 from bnlint.source.project import Project
-from bnlint.source.text import SourceText
 from bnlint.vocabulary import Vocabulary, no_words
 
 
@@ -32,10 +30,7 @@ class FixedFile:
     @property
     def diff(self) -> str:
         """The change as a unified diff, "" if there is none."""
-        if self.before == self.after:
-            return ""
-        old, new = (SourceText.decode(content).text.splitlines(keepends=True) for content in (self.before, self.after))
-        return "".join(difflib.unified_diff(old, new, str(self.path), str(self.path)))
+        return diff(self.before, self.after, str(self.path))
 
 
 def read(path: Path) -> bytes:
@@ -102,10 +97,7 @@ def _checked(path: Path, source: bytes, project: Project, cache: Cache | None) -
     known = cache.load(path, source) if cache is not None else None
     if known is not None:
         return known
-    # A run that finds everything in the cache needs neither the analysis nor libcst.
-    from bnlint.source.check import inspect_source
-
-    checked = inspect_source(source, str(path), project)
+    checked = inspect(source, str(path), project)
     if cache is not None:
         cache.store(path, source, checked, project.looked_at(path))
     return checked
@@ -123,9 +115,11 @@ def distinct(findings: Sequence[Finding], paths: Sequence[Path]) -> list[Finding
             kept[key] = finding
     order = {str(path): position for position, path in enumerate(paths)}
 
-    def place(finding: Finding) -> tuple[int, int, int]:
+    def place(finding: Finding) -> tuple[int, int, int, int]:
         where = finding.location
-        return (order.get(where.path, len(order)), where.line, where.column) if where is not None else (0, 0, 0)
+        if where is None:
+            return 0, 0, 0, 0
+        return order.get(where.path, len(order)), where.cell or 0, where.line, where.column
 
     return sorted(kept.values(), key=place)
 
@@ -185,12 +179,10 @@ def fix_text(
     unsafe: bool = False,
 ) -> FixedFile:
     """Apply the fixes of the wanted findings to the content of a file, and write nothing; only `new` ones are told."""
-    from bnlint.source.check import check_source, fix_source
-
     told = new or wanted
-    findings = tuple(f for f in check_source(before, str(path), project) if told(f))
-    after = fix_source(before, str(path), wanted, project, unsafe=unsafe) if findings else before
-    left = tuple(f for f in check_source(after, str(path), project) if told(f)) if after != before else findings
+    findings = tuple(f for f in inspect(before, str(path), project).findings if told(f))
+    after = fix(before, str(path), wanted, project, unsafe=unsafe) if findings else before
+    left = tuple(f for f in inspect(after, str(path), project).findings if told(f)) if after != before else findings
     return FixedFile(path, before, after, findings, left)
 
 
@@ -213,7 +205,7 @@ def add_ignores(
         with _failing(failed):
             own = tuple(f for f in findings if f.location is not None and f.location.path == str(path))
             before = read(path)
-            after = with_ignores(before, str(path), own, reason) if any(f.code != "BN001" for f in own) else before
+            after = ignoring(before, str(path), own, reason) if any(f.code != "BN001" for f in own) else before
             changed.append(FixedFile(path, before, after, own, ()))
     written: list[FixedFile] = []
     for file in changed:

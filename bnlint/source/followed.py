@@ -6,23 +6,24 @@ import ast
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bnlint.finding import Finding
 from bnlint.flow.graph import FlowGraph
 from bnlint.flow.sites import attributes_given, find_sites
 from bnlint.source import from_ast
+from bnlint.source.carriers import STATISTIC, STOP
 from bnlint.source.checked import Checked
 from bnlint.source.lower import Lowered, lower, unplaced
 from bnlint.source.outline import Outline, Unit, outline
 from bnlint.source.project import Project, absolute
 from bnlint.source.screen import Screened, blanked, reaching, screen
-from bnlint.source.taint import STATISTIC, STOP, joining
+from bnlint.source.taint import joining
 from bnlint.source.text import SourceText, parsed
 from bnlint.source.verdicts import Reported, reported
 from bnlint.source.view import View
-from bnlint.vocabulary import NO_WORDS, Vocabulary
+from bnlint.vocabulary import NO_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ def followed(text: SourceText, path: str, project: Project | None) -> Checked:
     if not screened.wanted:
         return Checked()
     part, tree = _needed(text, sketch, screened)
-    wanted = _wanted(tree, sketch, screened, words)
+    # What declared names do, only the flow knows.
+    wanted = _wanted(tree, sketch, replace(screened, stopped=frozenset()) if words.words else screened)
     if not wanted:
         return Checked()
     project = project or Project()
@@ -63,14 +65,13 @@ def followed(text: SourceText, path: str, project: Project | None) -> Checked:
     return _placed(text, path, _Part(part, wanted, screened.elsewhere), project) if facts else Checked((), lost)
 
 
-def _wanted(tree: ast.Module, sketch: Outline, screened: Screened, words: Vocabulary) -> frozenset[str]:
+def _wanted(tree: ast.Module, sketch: Outline, screened: Screened) -> frozenset[str]:
     """Return the symbols of the functions in which a stopped statistic may be used, or whose rules need no stop."""
     lent: dict[str, int] = defaultdict(int)
     for each in screened.lent:
         lent[each.name] |= (STATISTIC if each.statistic else 0) | (STOP if each.stop else 0)
     wanted = list(screened.wanted)
-    # What a declared name carries only the flow itself tells.
-    joins = joining(tree, sketch, lent) if screened.stopped and not words.words else None
+    joins = joining(tree, sketch, lent) if screened.stopped else None
     if joins is not None:
         near = reaching([unit for unit in sketch.units if (unit.top, unit.name) in joins], list(sketch.units), sketch)
         wanted = [unit for unit in wanted if unit not in screened.stopped or unit in near]

@@ -21,6 +21,18 @@ def with_ignores(source: bytes, path: str, findings: Sequence[Finding], reason: 
         UsageError: The encoding of the file has no characters for the reason.
     """
     text = SourceText.decode(source)
+    try:
+        return text.encode(apply(text, ignore_edits(text, path, findings, reason)))
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the reason cannot be written in {text.encoding}", where=path) from error
+
+
+def ignore_edits(text: SourceText, path: str, findings: Sequence[Finding], reason: str) -> list[Edit]:
+    """Return the edits that write these comments.
+
+    Raises:
+        InputError: With them the text means something else.
+    """
     comments, lines = read_comments(text.text), LINE_ENDS.split(text.text)
     wanted: dict[int, set[str]] = {}
     for finding in findings:
@@ -34,10 +46,6 @@ def with_ignores(source: bytes, path: str, findings: Sequence[Finding], reason: 
         column = there.spans[-1][2] if there else len(lines[row - 1].rstrip())
         added = f", {listed}" if there else f"  # bnlint: ignore[{listed}] {reason}"
         edits.append(Edit(SourceLocation(path, row, column + 1, row, column + 1), added))
-    changed = apply(text, edits)
-    if ast.dump(ast.parse(changed)) != ast.dump(ast.parse(text.text)):
+    if ast.dump(ast.parse(apply(text, edits))) != ast.dump(ast.parse(text.text)):
         raise InputError("no comment can be written into it without a change of meaning", where=path)
-    try:
-        return text.encode(changed)
-    except UnicodeEncodeError as error:
-        raise UsageError(f"the reason cannot be written in {text.encoding}", where=path) from error
+    return edits

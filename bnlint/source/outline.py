@@ -110,7 +110,7 @@ class Outline:
 
 
 def outline(text: str, vocabulary: Vocabulary = NO_WORDS) -> Outline:
-    """Make the outline of a file, in which these words hold, from its text."""
+    """Make the outline of a file in which these words hold from its text."""
     whole = text.replace("\r\n", " \n").replace("\r", "\n").replace("\f", "\n")  # offsets stay
     text = without_prose(whole)
     imports, segments = imports_of(text), segments_of(text)
@@ -142,8 +142,8 @@ class _Facts:
         originals: Name → the operation that it was imported as.
         members: Attribute → the names of what makes it.
         buffers: The buffers that are registered.
-        vocabulary: The words that hold in it.
-        imported: Name → the name that it was imported as.
+        renamed: Name → what it is called where it is imported from.
+        vocabulary: The words that hold.
     """
 
     text: str
@@ -153,8 +153,12 @@ class _Facts:
     originals: Mapping[str, str]
     members: Mapping[str, set[str]]
     buffers: set[str]
+    renamed: Mapping[str, str]
     vocabulary: Vocabulary
-    imported: Mapping[str, str]
+
+    def spoken(self, names: Iterable[str]) -> frozenset[str]:
+        """Return what names are called where they are imported from, where there are words to compare them with."""
+        return frozenset(self.renamed.get(name, name) for name in names) if self.vocabulary.words else frozenset()
 
     @classmethod
     def of(cls, text: str, whole: str, imports: Imports, vocabulary: Vocabulary) -> _Facts:
@@ -174,14 +178,9 @@ class _Facts:
             originals,
             members,
             set(_BUFFER.findall(whole)),
-            vocabulary,
             imports.originals,
+            vocabulary,
         )
-
-    def mentions(self, meaning: Meaning, names: Iterable[str]) -> bool:
-        """Whether one of some names may be a word of this meaning."""
-        words = self.vocabulary.lasts(meaning)
-        return bool(words) and not words.isdisjoint(self.imported.get(name, name) for name in names)
 
 
 def _units(segment: Segment, facts: _Facts) -> Iterator[Unit]:
@@ -195,7 +194,7 @@ def _units(segment: Segment, facts: _Facts) -> Iterator[Unit]:
     layer = (
         any(_LAYER_BASES.search(name) for name in heads)
         or _MAKES_PARAMETERS.search(facts.text, segment.start, segment.end) is not None
-        or facts.mentions(Meaning.NORM, (segment.name, *heads))
+        or not facts.spoken({segment.name, *heads}).isdisjoint(facts.vocabulary.lasts(Meaning.NORM))
     )
     for method in inner:
         if method.name != "__init__":
@@ -213,12 +212,13 @@ def _unit(facts: _Facts, top: str, name: str, start: int, end: int) -> Unit:
     if bisect_right(facts.powers, end) > bisect_right(facts.powers, start - 1):
         operations.add("pow")
     mentioned = frozenset(plain.union(*(facts.members[each] for each in plain & facts.members.keys())))
+    words, spoken = facts.vocabulary, facts.spoken(mentioned)
     return Unit(
         top,
         name,
         mentioned,
-        statistic=not STATISTICS.isdisjoint(operations) or facts.mentions(Meaning.STATISTIC, mentioned),
-        stop=not STOPPING.isdisjoint(operations) or facts.mentions(Meaning.STOP, mentioned),
+        statistic=not (STATISTICS.isdisjoint(operations) and words.lasts(Meaning.STATISTIC).isdisjoint(spoken)),
+        stop=not (STOPPING.isdisjoint(operations) and words.lasts(Meaning.STOP).isdisjoint(spoken)),
         converts=bisect_right(facts.conversions, end) > bisect_right(facts.conversions, start - 1),
         state=not facts.buffers.isdisjoint(mentioned) or any(RUNNING.match(each) for each in mentioned),
         spread=not _SPREADS.isdisjoint(operations),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from bnlint.source import from_ast, syntax
+from bnlint.source import from_ast_expressions, syntax
 
 
 def parameters(node: syntax.FunctionDef | syntax.Lambda) -> list[syntax.Param]:
@@ -15,7 +15,7 @@ def parameters(node: syntax.FunctionDef | syntax.Lambda) -> list[syntax.Param]:
 def code(node: syntax.Node) -> str:
     """Return the text of a node, without its blanks."""
     if isinstance(node.place, ast.AST):
-        return from_ast.code(node.place)
+        return from_ast_expressions.code(node.place)
     from bnlint.source import from_libcst  # it imports libcst
 
     return from_libcst.code(node.place)  # type: ignore[arg-type]

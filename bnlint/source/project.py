@@ -277,7 +277,7 @@ class Project:
         if len(self._memory) > MAX_REMEMBERED:
             self._memory.clear()
         yield
-        self._needed[file] = frozenset(self._looked_at - {file})
+        self._needed[file] = self.looked_at(file) | (self._looked_at - {file})
 
 
 def absolute(path: Path) -> Path:

@@ -9,10 +9,10 @@ from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph
 from bnlint.source import syntax
 from bnlint.source.classes import describe
-from bnlint.source.from_ast import MAX_TABLE
 from bnlint.source.interpret import Interpreter
 from bnlint.source.names import module_names, starred
 from bnlint.source.record import FlowLost
+from bnlint.source.toplevel import MAX_TABLE
 from bnlint.source.values import Function, Scope, State, Value
 from bnlint.vocabulary import Meaning, Word
 

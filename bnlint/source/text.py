@@ -53,6 +53,11 @@ class SourceText:
         except LookupError as error:  # Python knows `rot13`, but for other things than text
             raise SyntaxError(f"unknown encoding: {encoding}") from error
 
+    @classmethod
+    def of(cls, text: str, encoding: str = "utf-8", bom: bytes = b"") -> SourceText:
+        """Take the characters as they are, whatever a coding line says."""
+        return cls(text, encoding, bom)
+
     def encode(self, text: str) -> bytes:
         """Encode a changed text as the file was."""
         return self.bom + text.encode(self.encoding)

@@ -10,6 +10,7 @@ from bnlint.checkpoint.repair import check_checkpoint, repair_checkpoint
 from bnlint.checkpoint.trust import Trust
 from bnlint.errors import InputError, RepairError, UntrustedError
 from bnlint.layers import FusedBatchNorm2d
+from bnlint.model.inputs import Inputs
 
 TRUST = Trust({"HandNorm": HandNorm})
 
@@ -142,7 +143,7 @@ def test_every_model_of_a_checkpoint_is_repaired(folder):
 
 
 def test_an_input_captures_the_whole_model(folder):
-    result = repair_checkpoint(saved(folder, net()), folder / "out" / "r.pt", TRUST, [torch.randn(2, 3, 9, 9)])
+    result = repair_checkpoint(saved(folder, net()), folder / "out" / "r.pt", TRUST, Inputs((torch.randn(2, 3, 9, 9),)))
     assert [c.module for c in result.certificates] == ["1"]
 
 
@@ -207,7 +208,7 @@ def test_checking_says_where_each_layer_is(folder):
     checkpoint = Checkpoint(folder / "x.pt", {"model": net(), "ema": {"model": net(nn.BatchNorm2d(4))}})
     told = []
 
-    checked = check_checkpoint(checkpoint, (), told.append)
+    checked = check_checkpoint(checkpoint, Inputs(), told.append)
 
     assert [item.layer.path for item in checked] == ["model.1"]
     assert checked[0].measured.wrong and told

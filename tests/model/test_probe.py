@@ -8,7 +8,8 @@ from torch import nn
 
 from bnlint.errors import InputError
 from bnlint.model.lift import Lifted
-from bnlint.model.probe import Probe, compare, measure
+from bnlint.model.measure import measure
+from bnlint.model.probe import Probe, compare
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -8,7 +8,7 @@ from torch import nn
 from variants import HandNorm, batch, gradients, pair, state
 
 from bnlint.errors import RepairError
-from bnlint.model.probe import measure
+from bnlint.model.measure import measure
 from bnlint.repairs.certify import Proof, prove
 from bnlint.repairs.disturb import disturbed
 from bnlint.repairs.recognize import recognize

@@ -4,7 +4,7 @@ from torch import nn
 from variants import INPUTS, VARIANTS, HandNorm, batch, state
 
 from bnlint.errors import RepairError
-from bnlint.model.probe import measure
+from bnlint.model.measure import measure
 from bnlint.repairs.conventions import Conventions, conventions_of
 from bnlint.repairs.families import BATCH
 from bnlint.repairs.native import build

@@ -4,7 +4,7 @@ from torch import nn
 from variants import VARIANTS, HandNorm, batch
 
 from bnlint.errors import RepairError
-from bnlint.model.probe import measure
+from bnlint.model.measure import measure
 from bnlint.repairs.families import BATCH
 from bnlint.repairs.recognize import Recipe, recognize, same_shape
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bnlint.finding import (
     Edit,
     Finding,
@@ -57,6 +59,22 @@ ROOT = Finding(
 ODD = Finding(
     "BN001", "syntax-error", Severity.ERROR, "not valid \x1b[31m, \ufffe or \ud800", at(1, 1, 1, "odd\x0b.py")
 )
+#: what is said of a notebook, and what it is in the file
+CELL = Finding(
+    "BN101",
+    "detached-statistic",
+    Severity.ERROR,
+    "in a cell",
+    SourceLocation("nb.ipynb", 3, 16, 3, 25, cell=2),
+    marks=(Mark("stop", "here", SourceLocation("nb.ipynb", 3, 16, 3, 25, cell=2)),),
+    fix=Fix("remove it", True, (Edit(SourceLocation("nb.ipynb", 3, 16, 3, 25, cell=2), '"'),)),
+)
+IN_FILE = replace(
+    CELL,
+    location=at(41, 20, 29, "nb.ipynb"),
+    marks=(Mark("stop", "here", at(41, 20, 29, "nb.ipynb")),),
+    fix=Fix("remove it", True, (Edit(at(41, 20, 29, "nb.ipynb"), '\\"'),)),
+)
 ALL = [STATIC, LONG, LAYER, ROOT, ODD]
 
 
@@ -65,3 +83,8 @@ def text_at(location: SourceLocation | None) -> str:
     if location is None or location.line != location.end_line:
         return ""
     return SOURCE.splitlines()[location.line - 1][location.column - 1 : location.end_column - 1]
+
+
+def in_file(finding: Finding) -> Finding:
+    """What a reader of files gives for a finding."""
+    return IN_FILE if finding == CELL else finding

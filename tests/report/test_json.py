@@ -13,7 +13,7 @@ from bnlint.report.json import render
 DOCS = Path(__file__).parents[2] / "docs" / "json.md"
 KEYS = [
     *("code", "name", "severity", "message", "path", "line", "column", "end_line", "end_column", "symbol"),
-    *("statistic", "stop", "fix", "module", "class_name", "gradient_error", "gradient_cosine"),
+    *("statistic", "stop", "fix", "module", "class_name", "gradient_error", "gradient_cosine", "cell"),
 ]
 AT = SourceLocation("src/norm.py", 12, 16, 12, 36)
 STATIC = Finding(
@@ -62,6 +62,7 @@ def test_finding_of_the_static_check() -> None:
                     "end_line": 12,
                     "end_column": 36,
                     "replacement": "",
+                    "cell": None,
                 }
             ],
         },
@@ -69,6 +70,7 @@ def test_finding_of_the_static_check() -> None:
         "class_name": None,
         "gradient_error": None,
         "gradient_cosine": None,
+        "cell": None,
     }
 
 
@@ -79,6 +81,14 @@ def test_finding_of_a_model_has_the_same_keys_and_full_precision() -> None:
     assert (item["gradient_error"], item["gradient_cosine"]) == (0.1 + 0.2, -0.25)
     absent = ("path", "line", "column", "end_line", "end_column", "symbol", "statistic", "stop", "fix")
     assert [item[key] for key in absent] == [None] * len(absent)
+
+
+def test_finding_in_a_notebook_tells_the_cell() -> None:
+    place = SourceLocation("nb.ipynb", 2, 3, 2, 5, cell=4)
+    fix = Fix("", True, (Edit(SourceLocation("nb.ipynb", 1, 1, 1, 1, cell=1), "x"),))
+    [item] = json.loads(render([Finding("BN101", "n", Severity.NOTE, "m", place, fix=fix)]))
+    assert (item["path"], item["cell"], item["line"]) == ("nb.ipynb", 4, 2)
+    assert item["fix"]["edits"][0]["cell"] == 1
 
 
 def test_root_module_is_not_absent() -> None:

@@ -7,7 +7,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from findings import ALL, LAYER, LONG, ODD, ROOT, STATIC, text_at
+from findings import ALL, CELL, LAYER, LONG, ODD, ROOT, STATIC, in_file, text_at
 
 from bnlint.finding import Severity
 from bnlint.report import github, gitlab, json_lines, junit, statistics
@@ -46,6 +46,23 @@ def test_github() -> None:
     assert layer == ("notice", {"title": "BN107 unknown-stop"}, "layer1.0.bn1 (Norm): a wrong gradient")
     assert root[2] == "(root) (Net): m"
     assert github.render([]) == ""
+
+
+def test_what_annotates_lines_places_a_notebook_by_the_lines_of_its_file() -> None:
+    _, properties, message = command(github.render([CELL], in_file))
+    assert (properties["file"], properties["line"], properties["col"]) == ("nb.ipynb", "41", "20")
+    assert message == "cell 2: in a cell"
+    (entry,) = json.loads(gitlab.render([CELL], text_at, in_file))
+    assert entry["location"] == {"path": "nb.ipynb", "lines": {"begin": 41, "end": 41}}
+    assert entry["description"] == "cell 2: in a cell"
+    assert entry["fingerprint"] == json.loads(gitlab.render([CELL], text_at))[0]["fingerprint"]
+
+
+def test_junit_places_a_notebook_by_its_cells() -> None:
+    (suite,) = ElementTree.fromstring(junit.render([CELL]).encode())
+    (case,) = suite
+    assert (suite.attrib["name"], case.attrib["name"]) == ("nb.ipynb", "BN101 detached-statistic at cell 2:3:16")
+    assert case[0].text == "nb.ipynb:cell 2:3:16: in a cell"
 
 
 def test_github_escapes_what_separates() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from findings import ALL, LAYER, LONG, ROOT, STATIC, text_at
+from findings import ALL, CELL, LAYER, LONG, ROOT, STATIC, in_file, text_at
 
 from bnlint.finding import Finding
 from bnlint.pages import load_pages
@@ -24,7 +24,7 @@ official = pytest.mark.skipif(
 
 
 def run_of(*findings: Finding) -> dict[str, Any]:
-    document = json.loads(render(findings, PAGES, text_at, "1.2.3"))
+    document = json.loads(render(findings, PAGES, text_at, "1.2.3", in_file))
     assert (document["version"], len(document["runs"])) == ("2.1.0", 1)
     run: dict[str, Any] = document["runs"][0]
     return run
@@ -36,10 +36,10 @@ def result_of(finding: Finding) -> dict[str, Any]:
 
 
 @official
-@pytest.mark.parametrize("findings", [[], ALL, *([each] for each in ALL)])
+@pytest.mark.parametrize("findings", [[], ALL, *([each] for each in ALL), [CELL]])
 def test_every_log_is_valid(findings: list[Finding]) -> None:
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    jsonschema.Draft7Validator(schema).validate(json.loads(render(findings, PAGES, text_at, "1.2.3")))
+    jsonschema.Draft7Validator(schema).validate(json.loads(render(findings, PAGES, text_at, "1.2.3", in_file)))
 
 
 @official
@@ -49,6 +49,24 @@ def test_the_schema_would_refuse_what_is_wrong(key: str) -> None:
     document = json.loads(render([STATIC], PAGES, text_at, "1.2.3"))
     document["runs"][0]["results"][0][key] = "nonsense"
     assert not jsonschema.Draft7Validator(schema).is_valid(document)
+
+
+def test_a_finding_in_a_notebook_is_placed_in_the_file_and_names_its_cell() -> None:
+    result = result_of(CELL)
+    region = {"startLine": 41, "startColumn": 20, "endLine": 41, "endColumn": 29}
+    assert result["locations"] == [
+        {
+            "physicalLocation": {
+                "artifactLocation": {"uri": "nb.ipynb", "uriBaseId": "%SRCROOT%"},
+                "region": region,
+            },
+            "logicalLocations": [{"name": "cell 2", "fullyQualifiedName": "cell 2, line 3", "kind": "object"}],
+        }
+    ]
+    (step,) = result["codeFlows"][0]["threadFlows"][0]["locations"]
+    assert step["location"]["physicalLocation"]["region"] == region
+    (change,) = result["fixes"][0]["artifactChanges"]
+    assert change["replacements"] == [{"deletedRegion": region, "insertedContent": {"text": '\\"'}}]
 
 
 def test_a_finding_in_source() -> None:

@@ -41,7 +41,7 @@ def found(location: SourceLocation | None, *marks: tuple[str, str, SourceLocatio
 
 def shown(finding: Finding, source: str | None = SOURCE, **console: object) -> str:
     file = io.StringIO()
-    text.render([finding], lambda path: source if path == "norm.py" else None, Console(file=file, **console))
+    text.render([finding], lambda at: source if at.path == "norm.py" else None, Console(file=file, **console))
     return file.getvalue()
 
 
@@ -257,13 +257,35 @@ def test_finding_of_a_layer_names_it() -> None:
     assert " --> layer1.0.bn1 (Norm)\n" in shown(found(None, module=ModuleLocation("layer1.0.bn1", "Norm")))
 
 
+def test_cells_of_a_notebook_have_an_excerpt_each() -> None:
+    cells = {1: "def center(x):\n    return x.mean().detach()", 3: "def f(x):\n    return x - center(x)"}
+    stop, use = (SourceLocation("nb.ipynb", 2, 12, 2, 22, cell=cell) for cell in cells)
+    finding = found(stop, ("stop", "here", stop), ("use", "used", use))
+    file = io.StringIO()
+    text.render([finding], lambda at: cells[at.cell or 0], Console(file=file))
+    assert file.getvalue().splitlines()[1:11] == [
+        " --> nb.ipynb:cell 1:2:12",
+        "  |",
+        "2 |     return x.mean().detach()",
+        "  |            ^^^^^^^^^^ here",
+        "  |",
+        " ::: nb.ipynb:cell 3",
+        "  |",
+        "2 |     return x - center(x)",
+        "  |            ---------- used",
+        "  |",
+    ]
+
+
 def test_concise_is_one_line_each() -> None:
     findings = [
+        found(SourceLocation("nb.ipynb", 4, 5, 4, 6, cell=3)),
         found(place("x - mean")),
         found(None, module=ModuleLocation("layer1.0.bn1", "Norm")),
         found(None, module=ModuleLocation("", "Net")),
     ]
     assert concise.render(findings).splitlines() == [
+        "nb.ipynb:cell 3:4:5: BN101 a message",
         "norm.py:11:13: BN101 a message",
         "layer1.0.bn1: BN101 a message",
         "(root): BN101 a message",

@@ -36,7 +36,13 @@ def found(*paths: str, exclude: tuple[str, ...] = (), **options: bool) -> list[s
 
 def test_folder_is_walked_sorted_and_only_python_is_taken(tree: Tree) -> None:
     tree("b.py", "a/z.pyi", "a/b/c.py", "a.txt", "c.pyc", "d.ipynb", "py", "a/B.py", "名/é.py")
-    assert found(".") == ["a/B.py", "a/b/c.py", "a/z.pyi", "b.py", "名/é.py"]
+    assert found(".") == ["a/B.py", "a/b/c.py", "a/z.pyi", "b.py", "d.ipynb", "名/é.py"]
+    assert found("d.ipynb") == ["d.ipynb"]
+
+
+def test_copies_that_jupyter_keeps_are_left_out(tree: Tree) -> None:
+    tree("a.ipynb", ".ipynb_checkpoints/a-checkpoint.ipynb", "b/.ipynb_checkpoints/c-checkpoint.py")
+    assert found(".") == ["a.ipynb"]
 
 
 def test_paths_keep_the_form_in_which_they_were_given(tree: Tree) -> None:
@@ -180,7 +186,7 @@ def test_named_script_without_suffix_needs_a_python_shebang(tree: Tree) -> None:
             found(name)
 
 
-@pytest.mark.parametrize("name", ["model.pt", "README.md", "a.ipynb"])
+@pytest.mark.parametrize("name", ["model.pt", "README.md", "a.json"])
 def test_named_file_that_is_no_python_is_refused(tree: Tree, name: str) -> None:
     tree(name)
     with pytest.raises(InputError, match="not Python source") as caught:
