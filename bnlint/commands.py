@@ -38,7 +38,7 @@ def check(targets: Sequence[str], **options: Any) -> int:
     require_checkable(sorted_targets, settings)
     if not options["watch"]:
         return _check(sorted_targets, settings)
-    from bnlint.watch import require_watchable, watch
+    from bnlint.again import require_watchable, watch
 
     require_watchable(sorted_targets, options)
 
