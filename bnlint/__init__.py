@@ -1,6 +1,6 @@
 """bnlint finds, proves and repairs normalization layers whose batch statistics are cut out of autograd.
 
-`check_model` and `repair` need torch (`pip install "bnlint[torch]"`) and are loaded on first use.
+`check_model`, `repair` and `watch` need torch (`pip install "bnlint[torch]"`) and are loaded on first use.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from bnlint.errors import BnlintError
 from bnlint.finding import Finding, Severity
 
 if TYPE_CHECKING:
+    from bnlint.first_step import watch
     from bnlint.model.check import check_model
     from bnlint.repairs.apply import repair
 
 __version__ = "0.1.0"
-__all__ = ["BnlintError", "Certificate", "Finding", "Severity", "__version__", "check_model", "repair"]
+__all__ = ["BnlintError", "Certificate", "Finding", "Severity", "__version__", "check_model", "repair", "watch"]
 
 _ON_FIRST_USE = {
     "check_model": "bnlint.model.check",
     "repair": "bnlint.repairs.apply",
+    "watch": "bnlint.first_step",
 }
 
 

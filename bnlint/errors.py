@@ -42,6 +42,10 @@ class CaptureWarning(UserWarning):
     """A model was run, but what was recorded does not replay exactly; only part of it could be checked."""
 
 
+class GradientWarning(UserWarning):
+    """A model is being trained with a wrong gradient: what `bnlint.watch` found in its first step."""
+
+
 class AssumptionWarning(CaptureWarning):
     """A model was run on an input that nobody gave."""
 

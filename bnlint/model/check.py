@@ -36,11 +36,16 @@ def check_model(model: nn.Module, *args: Any, **kwargs: Any) -> list[Finding]:
     Raises:
         InputError: The model cannot be run on these inputs.
     """
+    return judged(find_layers(model, args, kwargs))
+
+
+def judged(layers: list[Layer]) -> list[Finding]:
+    """Measure layers and judge them; one that cannot be measured is told as a `CaptureWarning`."""
     findings: list[Finding] = []
-    for checked in check_layers(find_layers(model, args, kwargs)):
+    for checked in check_layers(layers):
         if checked.problem is not None:
             what = f"not measured: {checked.layer.path or checked.layer.class_name}: {checked.problem}"
-            warnings.warn(what, CaptureWarning, stacklevel=2)
+            warnings.warn(what, CaptureWarning, stacklevel=3)
         findings += findings_of(checked)
     return findings
 

@@ -33,7 +33,8 @@ def summed(value: float) -> float:
     """Add a number up over all ranks."""
     if not _several():
         return value
-    total = torch.tensor(value, dtype=torch.float64)
+    device = "cuda" if dist.get_backend() == dist.Backend.NCCL else "cpu"  # NCCL sends nothing else
+    total = torch.tensor(value, dtype=torch.float64, device=device)
     dist.all_reduce(total)
     return float(total)
 
