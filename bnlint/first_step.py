@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -96,8 +95,7 @@ class Watch:
             return
         self.remove()
         try:
-            with _casts_not_kept():
-                self.findings = by_harm(_check(_bare(self._model), args, kwargs))
+            self.findings = by_harm(_check(_bare(self._model), args, kwargs))
         except Exception as error:  # whatever it is, in "warn" the training goes on
             if self._raises:
                 raise
@@ -133,17 +131,6 @@ def _bare(model: nn.Module) -> nn.Module:
             model = inner
         else:
             return model
-
-
-@contextmanager
-def _casts_not_kept() -> Iterator[None]:
-    """Keep the casts of autocast out of its cache, which the step of the user shares."""
-    before = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(before)
 
 
 def _of_user() -> int:
