@@ -23,15 +23,15 @@ from bnlint.report.sentences import by_harm, told, wrong
 def watch(model: nn.Module, *, on_findings: Literal["warn", "raise"] = "warn") -> Watch:
     """Check the first training step of a model in your own loop, on its own inputs, and then cost nothing more.
 
-    When the model is first called in training mode and with gradients, it is measured on these inputs before it goes on,
-    as `check_model` does; autocast holds as it is. The model, its gradients and all random states are left exactly as
-    found: the step itself, and all that follow, are the same numbers as without a check. With several processes,
+    When the model is first called in training mode and with gradients, it is measured on these inputs before it goes
+    on, as `check_model` does; autocast holds as it is. The model, its gradients and all random states are left exactly
+    as found: the step itself, and all that follow, are the same numbers as without a check. With several processes,
     watch the model in each of them.
 
     Args:
         model: The model that the loop calls: compiled, in `DistributedDataParallel` or as it is.
-        on_findings: "warn" tells what is wrong as a `GradientWarning`, and what could not be checked as a `CaptureWarning`;
-            "raise" stops the training with an AssertionError, or with what went wrong with the check.
+        on_findings: "warn" tells what is wrong as a `GradientWarning`, and what could not be checked as a
+            `CaptureWarning`; "raise" stops the training with an AssertionError, or with what went wrong with the check.
 
     Returns:
         A handle, which is also a context manager: `with bnlint.watch(model): train(model)`.
@@ -87,7 +87,7 @@ class Watch:
             return compiled(*args, **kwargs)
 
         # `model.compile()` would compile a hook into the model, where it stays.
-        self._model._compiled_call_impl = call  # type: ignore[assignment]
+        self._model._compiled_call_impl = call
         return lambda: setattr(self._model, "_compiled_call_impl", compiled)
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

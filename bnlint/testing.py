@@ -16,8 +16,8 @@ from bnlint.report.sentences import by_harm, told, wrong
 def assert_gradients_flow(model: nn.Module, /, *inputs: Any, **kwargs: Any) -> None:
     """Fail where a gradient does not flow through the statistics of a normalization, or is otherwise wrong.
 
-    It measures what `bnlint.check_model` measures. Notes, which tell of stops that are meant, do not fail. Nothing passes
-    unmeasured: what could not be checked is an error.
+    It measures what `bnlint.check_model` measures. Notes, which tell of stops that are meant, do not fail. Nothing
+    passes unmeasured: what could not be checked is an error.
 
     Args:
         model: The model, or a single layer, on any device. It is left exactly as found.
@@ -26,7 +26,8 @@ def assert_gradients_flow(model: nn.Module, /, *inputs: Any, **kwargs: Any) -> N
 
     Raises:
         AssertionError: With the findings, the most harmful first, each at the line of its stop.
-        InputError: The model cannot be run on these inputs, a layer of it cannot be measured, or nothing in it normalizes.
+        InputError: The model cannot be run on these inputs, a layer of it cannot be measured, or nothing in it
+            normalizes.
     """
     __tracebackhide__ = True  # pytest shows the line of the test
     name = type(model).__name__

@@ -70,8 +70,8 @@ def test_nothing_passes_unmeasured() -> None:
         assert_gradients_flow(net("live"), torch.randn(4, 5, 8, 8))
 
 
-def test_the_fixture_comes_with_the_package(tmp_path: Path) -> None:
-    """As pip installs it: pytest finds the plugin by the entry point, and torch waits for the first use."""
+def run_pytest(tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Run a user's tests where bnlint is as pip installs it: pytest finds the plugin by its entry point."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
     (info := tmp_path / "bnlint_installed-1.dist-info").mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bnlint-installed\nVersion: 1\n", encoding="utf-8")
@@ -79,7 +79,7 @@ def test_the_fixture_comes_with_the_package(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text(f"[pytest11]\n{plugins}\n", encoding="utf-8")
     (tmp_path / "test_norm.py").write_text(TESTS, encoding="utf-8")
     path = os.pathsep.join(map(str, (tmp_path, ROOT, EXAMPLE)))
-    run = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "test_norm.py"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": path},
@@ -87,8 +87,18 @@ def test_the_fixture_comes_with_the_package(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
+
+
+def test_the_fixture_comes_with_the_package_and_torch_with_its_first_use(tmp_path: Path) -> None:
+    run = run_pytest(tmp_path)
     assert "1 failed, 2 passed" in run.stdout, run.stdout + run.stderr
     stop = next(n for n, line in enumerate((EXAMPLE / "layers.py").read_text().splitlines(), 1) if ".detach()" in line)
     assert f"layers.py:{stop}:" in run.stdout
     assert "in test_broken" in run.stdout  # the line of the test is what is shown, not bnlint's own
     assert "bnlint/testing.py" not in run.stdout
+
+
+def test_the_fixture_says_what_to_install_where_torch_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text("import sys\n\nsys.modules['torch'] = None\n", encoding="utf-8")
+    run = run_pytest(tmp_path)
+    assert "BnlintError: assert_gradients_flow needs torch, which is not installed" in run.stdout, run.stdout

@@ -9,6 +9,7 @@ import torch.distributed.nn.functional as differentiable
 import torch.multiprocessing as processes
 from torch import nn
 
+import bnlint
 from bnlint.model.check import check_model
 from bnlint.model.ranks import of_first, rank, summed
 
@@ -39,6 +40,12 @@ def work(index, folder):
         torch.manual_seed(0)
         findings = check_model(nn.Sequential(nn.Conv2d(3, 4, 1), SharedNorm(live)), torch.randn(4, 3, 5, 5))
         told["live" if live else "stopped"] = [(f.code, f.statistic, f.measurement.error) for f in findings]
+        torch.manual_seed(0)
+        parallel = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Conv2d(3, 4, 1), SharedNorm(live)))
+        with bnlint.watch(parallel) as watched:
+            for _ in range(2):
+                parallel(torch.randn(4, 3, 5, 5)).square().mean().backward()
+        told["watched live" if live else "watched stopped"] = [(f.code, f.statistic) for f in watched.findings]
     (folder / f"{index}.json").write_text(json.dumps(told))
     dist.destroy_process_group()
 
@@ -51,6 +58,8 @@ def test_two_processes_prove_an_exchange_in_place_and_clear_a_differentiable_one
     assert [t["sum"] for t in told] == [3.0, 3.0]
     assert [t["moves"] for t in told] == [3.0, 0.0]
     assert [t["live"] for t in told] == [[], []]
+    assert [t["watched live"] for t in told] == [[], []]
+    assert [t["watched stopped"] for t in told] == [[["BN105", "mean"], ["BN105", "var"]]] * 2
     for each in told:
         assert [finding[:2] for finding in each["stopped"]] == [["BN105", "mean"], ["BN105", "var"]]
         assert all(error > 1e-2 for *_, error in each["stopped"])
