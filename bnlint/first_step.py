@@ -13,6 +13,7 @@ from torch import nn
 
 from bnlint.errors import CaptureWarning, GradientWarning
 from bnlint.finding import Finding
+from bnlint.model.capture import is_plain_run
 from bnlint.model.check import judged
 from bnlint.model.layers import find_layers
 from bnlint.model.ranks import rank
@@ -91,7 +92,7 @@ class Watch:
         return lambda: setattr(self._model, "_compiled_call_impl", compiled)
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if torch.compiler.is_compiling() or not (module.training and torch.is_grad_enabled()):
+        if torch.compiler.is_compiling() or is_plain_run() or not (module.training and torch.is_grad_enabled()):
             return
         self.remove()
         try:

@@ -131,6 +131,18 @@ def test_what_is_frozen_does_not_count() -> None:
     assert watched.findings == []
 
 
+def test_what_bnlint_runs_is_no_step() -> None:
+    model = net("detach")
+    outer, inner = bnlint.watch(model), bnlint.watch(model.norm)
+    assert len(bnlint.check_model(model, batch())) == 2
+    assert outer.waiting and inner.waiting
+    with pytest.warns(GradientWarning) as said:
+        model(batch())
+        model(batch())
+    assert ["of Net" in str(each.message) for each in said] == [True, False]
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
 def test_the_step_is_run_a_few_times_once() -> None:
     model = net("live")
     calls = []

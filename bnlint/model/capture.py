@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from bnlint.model.recorder import record
 from bnlint.model.replay import Replay
 from bnlint.model.state import copied, first_line, preserved
 
+_plain = ContextVar("plain", default=False)
 _TOLERANCE = {torch.float64: 1e-9, torch.complex128: 1e-9, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 
 
@@ -98,7 +100,16 @@ def plain_run() -> Iterator[None]:
     """Prepare for runs with gradients, without compiling or warning."""
     with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad(), plain_execution():
         warnings.simplefilter("ignore")
-        yield
+        token = _plain.set(True)
+        try:
+            yield
+        finally:
+            _plain.reset(token)
+
+
+def is_plain_run() -> bool:
+    """Whether a model runs for bnlint, and not for its user."""
+    return _plain.get()
 
 
 def train(model: nn.Module) -> None:
