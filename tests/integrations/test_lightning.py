@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from stops import Net, batch, net, stop_lines
 from torch import Tensor, nn
 
@@ -80,6 +83,25 @@ def test_a_stop_is_told_and_the_training_stays_the_same(tmp_path: Path, whole: b
     assert not any(module._forward_pre_hooks for module in task.modules())
 
 
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a strategy of several processes leaves behind is taken away."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_module_that_the_strategy_wraps_is_checked_by_its_parts(
+    tmp_path: Path, environment: None, whole: bool
+) -> None:
+    check, task = GradientCheck(), Task(net("detach"), whole)
+    fit(task, tmp_path, check, strategy="ddp", devices=1)
+    assert [f.module.module for f in check.findings or () if f.module] == ["norm", "norm"]
+    assert not any(module._forward_pre_hooks for module in task.modules())
+
+
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d(4), None])
 def test_a_right_model_is_checked_and_nothing_is_said(tmp_path: Path, norm: nn.Module | None) -> None:
     check = GradientCheck("raise")
@@ -104,3 +126,15 @@ def test_a_training_that_calls_nothing_is_told(tmp_path: Path) -> None:
     with pytest.warns(CaptureWarning, match="no part of Untouched was called"):
         fit(Untouched(net("detach"), whole=False), tmp_path, check)
     assert check.findings is None
+
+
+class Failing(Task):
+    def training_step(self, x: Tensor, index: int) -> Tensor:
+        raise ZeroDivisionError
+
+
+def test_a_training_that_fails_leaves_no_hook_behind(tmp_path: Path) -> None:
+    task = Failing(net("detach"), whole=True)
+    with pytest.raises(ZeroDivisionError):
+        fit(task, tmp_path, GradientCheck())
+    assert not any(module._forward_pre_hooks for module in task.modules())
