@@ -73,7 +73,12 @@ def require_other_output(output: Path | None, files: Sequence[Path]) -> None:
 
 
 def _require_models(targets: Targets, options: Mapping[str, Any]) -> None:
-    given = {"--input": options["inputs"], "--code": options["code"], "--allow": options["allow"]}
+    given = {
+        "--input": options["input_specs"],
+        "--inputs": options["inputs_from"],
+        "--code": options["code"],
+        "--allow": options["allow"],
+    }
     named = next((name for name, value in {**given, "--trust": options["trust"]}.items() if value), None)
     if named is not None and not targets.models:
         raise UsageError(f"{named} is for models, and there is only source", hint="name a checkpoint or a factory")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bnlint import atomic
@@ -13,6 +14,7 @@ from bnlint.errors import InputError
 from bnlint.finding import Finding
 from bnlint.source.checked import Checked
 from bnlint.source.document import diff, fix, ignoring, inspect
+from bnlint.source.pool import each
 from bnlint.source.project import Project
 from bnlint.vocabulary import Vocabulary, no_words
 
@@ -66,37 +68,48 @@ def check_files(
     cache_folder: Path | None = None,
     vocabulary: Callable[[Path], Vocabulary] = no_words,
 ) -> CheckedFiles:
-    """Check files one by one, each with what it imports from other files of its project.
+    """Check files, each with what it imports from other files of its project.
 
     Args:
         paths: The files.
-        progress: Called with each file before it is checked.
+        progress: Called with each file that was checked.
         cache_folder: Where to keep what was found for the next run; None keeps nothing.
         vocabulary: The words that hold in a file.
     """
     project = Project(paths, vocabulary)
     cache = Cache(cache_folder, project.spelled, vocabulary) if cache_folder is not None else None
+    known = {path: found for path in paths if (found := _known(path, cache)) is not None} if cache else {}
+    results: dict[Path, Checked | InputError] = {**known}
+    for path, checked in each([path for path in paths if path not in known], partial(_checked, project, cache)):
+        results[path] = checked
+        if progress is not None:
+            progress(path)
     findings: list[Finding] = []
     lost: list[tuple[Path, str]] = []
     unreadable: list[InputError] = []
     for path in paths:
-        if progress is not None:
-            progress(path)
-        try:
-            source = read(path)
-        except InputError as error:
-            unreadable.append(error)
-            continue
-        checked = _checked(path, source, project, cache)
-        findings += checked.findings
-        lost += [(path, symbol) for symbol in checked.lost]
+        match results[path]:
+            case InputError() as error:
+                unreadable.append(error)
+            case Checked() as checked:
+                findings += checked.findings
+                lost += [(path, symbol) for symbol in checked.lost]
     return CheckedFiles(tuple(distinct(findings, paths)), tuple(lost), tuple(unreadable))
 
 
-def _checked(path: Path, source: bytes, project: Project, cache: Cache | None) -> Checked:
-    known = cache.load(path, source) if cache is not None else None
-    if known is not None:
-        return known
+def _known(path: Path, cache: Cache) -> Checked | None:
+    try:
+        return cache.load(path, read(path))
+    except InputError:
+        return None
+
+
+def _checked(project: Project, cache: Cache | None, path: Path) -> Checked | InputError:
+    """Check one file, and keep what was found; an error is told when all files are checked."""
+    try:
+        source = read(path)
+    except InputError as error:
+        return error
     checked = inspect(source, str(path), project)
     if cache is not None:
         cache.store(path, source, checked, project.looked_at(path))
