@@ -13,12 +13,13 @@ from bnlint.pages import Page
 from bnlint.server.documents import Desk, Document
 from bnlint.settings import Settings
 from bnlint.source.check import inspect_source
+from bnlint.source.definitions import Read
 from bnlint.source.discover import DEFAULT_EXCLUDE
 from bnlint.source.files import distinct, fix_text
 from bnlint.source.ignores import NEVER, with_ignores
 from bnlint.source.outline import outline
 from bnlint.source.patterns import ignored
-from bnlint.source.project import MAX_KEPT, Project, Read
+from bnlint.source.project import MAX_KEPT, Project
 from bnlint.source.text import SourceText, parsed
 from bnlint.stamp import Stamp, stamp
 from bnlint.vocabulary import Vocabulary

@@ -14,7 +14,6 @@ STATISTIC, STOP = 1, 2
 BOTH = STATISTIC | STOP
 _JOINING = JOINING | SPELLED | frozenset({"batch_norm"})
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
-_SCOPED = (ast.Lambda, *_FUNCTION)
 
 
 @dataclass(slots=True)
@@ -23,7 +22,7 @@ class Function:
 
     key: tuple[str, str]
     node: ast.FunctionDef | ast.AsyncFunctionDef
-    parameters: dict[str, list[str]] = field(default_factory=dict)
+    parameters: dict[str, set[str]] = field(default_factory=dict)
     off: bool = False
     names: tuple[str, ...] = ()
 
@@ -71,10 +70,6 @@ class Carriers:
 
     def _add(self, function: Function, *names: str) -> None:
         self.functions.append(function)
-        for each in ast.walk(function.node):
-            if isinstance(each, _SCOPED):
-                inner = "" if isinstance(each, ast.Lambda) else each.name
-                function.parameters.setdefault(inner, []).extend(parameters_of(each.args))
         function.names = names
         for name in names:
             self._named[name].append(function)
@@ -143,7 +138,8 @@ class Carriers:
                 carried = self.carried_by(value)
                 self.assign(target, carried)
                 return carried
-            case ast.Lambda(body=body):
+            case ast.Lambda(args=args, body=body):
+                self.inner("", args)
                 return self.carried_by(body)
             case ast.Yield(value=value) | ast.YieldFrom(value=value) | ast.Await(value=value):
                 carried = self.carried_by(value)
@@ -215,6 +211,14 @@ class Carriers:
             if self.off and not function.off:
                 function.off = self.changed = True
         return _union(self.returned[each] for function in meant for each in function.names)
+
+    def inner(self, name: str, args: ast.arguments) -> None:
+        """Note the parameters of a function in the one at hand; those of all lambdas are under ""."""
+        if self.here is not None:
+            known = self.here.parameters.setdefault(name, set())
+            if not known.issuperset(names := parameters_of(args)):
+                known.update(names)
+                self.changed = True
 
     def give_back(self, carried: int) -> None:
         """Let the function at hand return something that carries more."""

@@ -68,9 +68,7 @@ def lower(
     A function that is decorated to run without gradients yields nothing.
     """
     here = scope(tree)
-    for symbol, function in _entries(tree.module, here):
-        if wanted is not None and symbol not in wanted:
-            continue
+    for symbol, function in _entries(tree.module, here, wanted):
         graph = FlowGraph(_owner(symbol, function.owner))
         interpreter = Interpreter(graph, here.homes.get(function.node, here), symbol)
         if function.bound is not None:
@@ -85,19 +83,25 @@ def lower(
             yield Lowered(symbol, graph)
 
 
-def _entries(module: syntax.Module, scope: Scope) -> Iterator[tuple[str, Function]]:
+def _entries(module: syntax.Module, scope: Scope, wanted: Collection[str] | None) -> Iterator[tuple[str, Function]]:
     functions = {node.name.value: node for node in module.body if isinstance(node, syntax.FunctionDef)}
     for name, node in functions.items():
-        yield name, Function(node, {})
+        if wanted is None or name in wanted:
+            yield name, Function(node, {})
+    owners = None if wanted is None else {symbol.partition(".")[0] for symbol in wanted}
     for statement in module.body:
-        cls = scope.names.get(statement.name.value) if isinstance(statement, syntax.ClassDef) else None
-        if isinstance(statement, syntax.ClassDef) and isinstance(cls, Class):
+        # To describe a class means to read all of it.
+        if not isinstance(statement, syntax.ClassDef) or (owners is not None and statement.name.value not in owners):
+            continue
+        cls = scope.names.get(statement.name.value)
+        if isinstance(cls, Class):
             own = {item.name.value for item in statement.body.body if isinstance(item, syntax.FunctionDef)}
             # An inherited method is another function where this class overrides what it calls.
             names = cls.methods if cls.base is not None and own else own
             # Of two classes with one name, the last is the one that the name means.
             for name in sorted(cls.methods.keys() & set(names) - {"__init__"}):
-                yield f"{cls.name}.{name}", Function(cls.methods[name], {}, cls, Instance(cls))
+                if wanted is None or f"{cls.name}.{name}" in wanted:
+                    yield f"{cls.name}.{name}", Function(cls.methods[name], {}, cls, Instance(cls))
 
 
 def _owner(symbol: str, cls: Class | None) -> Owner | None:

@@ -80,6 +80,7 @@ class Outline:
 
     Attributes:
         units: Its functions, methods and classes, in order.
+        tops: Definition at the top level → its units.
         defining: Name → the units that it may mean in this file.
         imports: Name → the dotted paths that imports bind to it (`.stats.center`; of `import a.b`, both `a` and `a.b`).
         originals: Name → the operation that it was imported as.
@@ -91,6 +92,7 @@ class Outline:
     """
 
     units: tuple[Unit, ...]
+    tops: Mapping[str, tuple[Unit, ...]]
     defining: Mapping[str, tuple[Unit, ...]]
     imports: Mapping[str, tuple[str, ...]]
     originals: Mapping[str, str]
@@ -102,11 +104,11 @@ class Outline:
 
     def of(self, top: str) -> tuple[Unit, ...]:
         """Return the units of a definition at the top level."""
-        return tuple(unit for unit in self.units if unit.top == top)
+        return self.tops.get(top, ())
 
     def defines(self, name: str) -> bool:
         """Whether a name is defined, or bound to a table of functions, at the top level."""
-        return any(unit.top == name for unit in self.defining.get(name, ()))
+        return name in self.tops
 
 
 def outline(text: str, vocabulary: Vocabulary = NO_WORDS) -> Outline:
@@ -119,7 +121,8 @@ def outline(text: str, vocabulary: Vocabulary = NO_WORDS) -> Outline:
     exported = _EXPORTS.search(whole)
     return Outline(
         units,
-        _defining(units),
+        _grouped((unit.top, unit) for unit in units),
+        _grouped((key, unit) for unit in units for key in dict.fromkeys(unit.keys)),
         {name: tuple(dict.fromkeys(paths)) for name, paths in imports.paths.items()},
         facts.originals,
         tuple(imports.stars),
@@ -229,9 +232,8 @@ def _between(places: list[int], names: list[str], start: int, end: int) -> list[
     return names[bisect_right(places, start - 1) : bisect_right(places, end)]
 
 
-def _defining(units: Iterable[Unit]) -> dict[str, tuple[Unit, ...]]:
-    defining: dict[str, list[Unit]] = defaultdict(list)
-    for unit in units:
-        for key in dict.fromkeys(unit.keys):
-            defining[key].append(unit)
-    return {name: tuple(meant) for name, meant in defining.items()}
+def _grouped(pairs: Iterable[tuple[str, Unit]]) -> dict[str, tuple[Unit, ...]]:
+    groups: dict[str, list[Unit]] = defaultdict(list)
+    for key, unit in pairs:
+        groups[key].append(unit)
+    return {key: tuple(units) for key, units in groups.items()}

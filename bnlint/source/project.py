@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from bnlint.source.definitions import Definition, Read, absolute, read_file
 from bnlint.source.modules import Module, modules
-from bnlint.source.outline import CALLED, Outline, Unit, outline
+from bnlint.source.outline import CALLED, Outline, Unit
 from bnlint.source.screen import Elsewhere, reach
-from bnlint.source.text import SourceText
 from bnlint.source.words import Words
 from bnlint.vocabulary import Vocabulary, no_words
 
@@ -21,8 +20,6 @@ from bnlint.vocabulary import Vocabulary, no_words
 MAX_FILES = 3
 #: what needs more definitions of other files is a builder or a program, no helper of a layer
 MAX_DEFINITIONS = 25
-#: larger files are data
-MAX_BYTES = 1_000_000
 #: how many files are kept in memory; further ones are read again
 MAX_KEPT = 1_000
 #: how many facts about names are kept in memory
@@ -34,23 +31,11 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """A file that was read for the sake of another."""
+class _Leads:
+    """Where the imports of one file lead to, and the methods of what they lead to."""
 
-    text: SourceText
-    outline: Outline
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """A definition at the top level of a file of the project; the name is "" for the file itself.
-
-    Of a class, `method` is the one that is meant; "" for the class as a whole.
-    """
-
-    file: Path
-    name: str
-    method: str = ""
+    found: dict[str, tuple[tuple[str, Definition | None], ...]] = field(default_factory=dict)
+    methods: dict[Definition, tuple[tuple[str, Definition], ...]] = field(default_factory=dict)
 
 
 class Project:
@@ -82,7 +67,7 @@ class Project:
         if file not in self._files:
             while len(self._files) >= MAX_KEPT:
                 del self._files[next(iter(self._files))]
-            self._files[file] = _read(file, self.words.vocabulary)
+            self._files[file] = read_file(file, self.words.vocabulary)
         return self._files[file]
 
     def _exists(self, path: Path) -> bool:
@@ -181,10 +166,16 @@ class Project:
 
     def imported(self, file: Path, sketch: Outline) -> Callable[[Unit], Iterable[Elsewhere]]:
         """Return a function that says what a unit of a file reaches in other files."""
-        return lambda unit: (
-            *(replace(self._elsewhere(each, MAX_FILES), name=name) for name, each in self._used(file, sketch, unit)),
-            *self.words.reached(file, sketch, unit),
-        )
+        leads, reached = _Leads(), dict[tuple[str, Definition], Elsewhere]()
+
+        def of(unit: Unit) -> Iterator[Elsewhere]:
+            for used in self._used(file, sketch, unit, leads):
+                if used not in reached:
+                    reached[used] = replace(self._elsewhere(used[1], MAX_FILES), name=used[0])
+                yield reached[used]
+            yield from self.words.reached(file, sketch, unit)
+
+        return of
 
     def inherited(self, file: Path, sketch: Outline) -> Iterator[Unit]:
         """Yield the methods that bases in other files lend to the classes of a file."""
@@ -219,19 +210,28 @@ class Project:
         paths = [f"{path}.{rest}" if rest else path for path in sketch.imports.get(head, ())]
         return next((found for path in paths if (found := self.find(file, path)) and found.name), None)
 
-    def _used(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[tuple[str, Definition]]:
+    def _used(self, file: Path, sketch: Outline, unit: Unit, leads: _Leads) -> Iterator[tuple[str, Definition]]:
         """Yield the definitions of other files that a unit mentions, by name; classes by the methods it may call."""
-        for name, found in self._mentioned(file, sketch, unit):
-            read = self.read(found.file)
+        for name, found in self._mentioned(file, sketch, unit, leads):
             yield name, found
-            for each in (found, *self._lineage(found.file, read.outline, found.name, 0)) if read is not None else ():
-                methods = {u.name for u in read.outline.of(each.name)} & {*unit.names, *CALLED} if read else ()
-                yield from ((name, replace(each, method=method)) for method in sorted(methods) if method != found.name)
+            if found not in leads.methods:
+                leads.methods[found] = tuple(self._methods(found))
+            for method, each in leads.methods[found]:
+                if method in unit.names or method in CALLED:
+                    yield name, each
 
-    def _mentioned(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[tuple[str, Definition]]:
+    def _methods(self, found: Definition) -> Iterator[tuple[str, Definition]]:
+        """Yield the methods of a class, and of its bases in the same file."""
+        read = self.read(found.file)
+        for each in (found, *self._lineage(found.file, read.outline, found.name, 0)) if read is not None else ():
+            methods = {unit.name for unit in read.outline.of(each.name)} if read is not None else set[str]()
+            yield from ((method, replace(each, method=method)) for method in sorted(methods - {"", found.name}))
+
+    def _mentioned(self, file: Path, sketch: Outline, unit: Unit, leads: _Leads) -> Iterator[tuple[str, Definition]]:
         for name in sorted(unit.names & sketch.imports.keys()):
-            for path in sketch.imports[name]:
-                found = self.find(file, path)
+            if name not in leads.found:
+                leads.found[name] = tuple((path, self.find(file, path)) for path in sketch.imports[name])
+            for path, found in leads.found[name]:
                 if found is not None and found.name:
                     yield name, found
                 elif found is not None:
@@ -261,7 +261,8 @@ class Project:
         # Numbers are made everywhere; here they count where a statistic is made one.
         stop = any(unit.stop or (unit.converts and unit.statistic) for unit in units)
         if hops > 1:
-            used = {each for unit in units for _, each in self._used(definition.file, read.outline, unit)}
+            leads = _Leads()
+            used = {each for unit in units for _, each in self._used(definition.file, read.outline, unit, leads)}
             declared = (each for unit in units for each in self.words.reached(definition.file, read.outline, unit))
             for further in (*(self._elsewhere(each, hops - 1) for each in used), *declared):
                 statistic, stop = statistic or further.statistic, stop or further.stop
@@ -278,18 +279,3 @@ class Project:
             self._memory.clear()
         yield
         self._needed[file] = self.looked_at(file) | (self._looked_at - {file})
-
-
-def absolute(path: Path) -> Path:
-    """Return a path from the root, links as they are."""
-    return Path(os.path.normpath(path.absolute()))
-
-
-def _read(file: Path, vocabulary: Callable[[Path], Vocabulary]) -> Read | None:
-    try:
-        if not file.is_file() or file.stat().st_size > MAX_BYTES:
-            return None
-        text = SourceText.decode(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return None
-    return Read(text, outline(text.text, vocabulary(file)))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnlint.source.outline import CONVERSIONS, STATISTICS, STOPPING, Outline, Unit
-from bnlint.vocabulary import NO_WORDS, Meaning, Vocabulary
 
 
 def _mentions(names: frozenset[str]) -> re.Pattern[bytes]:
@@ -58,13 +57,10 @@ class Screened:
     elsewhere: Mapping[Path, frozenset[str]] = field(default_factory=dict)
 
 
-def may_hold_findings(source: bytes, vocabulary: Vocabulary = NO_WORDS) -> bool:
+def may_hold_findings(source: bytes) -> bool:
     """Whether the bytes of a file mention a statistic, and a stop, running statistics or a normalization layer."""
-    own = {meaning: _mentions(vocabulary.lasts(meaning)) for meaning in Meaning if vocabulary.lasts(meaning)}
-    statistics = [_STATISTIC_BYTES, *(own[each] for each in own if each is Meaning.STATISTIC)]
-    beside = [_STOP_BYTES, _STATE_BYTES, _LAYER_BYTES]
-    beside += [own[each] for each in own if each in {Meaning.STOP, Meaning.NORM}]
-    return all(any(pattern.search(source) for pattern in patterns) for patterns in (statistics, beside))
+    beside = (_STOP_BYTES, _STATE_BYTES, _LAYER_BYTES)
+    return bool(_STATISTIC_BYTES.search(source) and any(pattern.search(source) for pattern in beside))
 
 
 def screen(

@@ -85,6 +85,7 @@ class _Taint(Carriers):
                 self.off = before
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 before = self.off
+                self.inner(name, node.args)
                 if any(self.carried_by(each) & STOP for each in node.decorator_list):
                     self.off = True
                 self._statements(node.body)

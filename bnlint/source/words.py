@@ -12,8 +12,8 @@ from bnlint.source.screen import Elsewhere
 from bnlint.vocabulary import Meaning, Vocabulary, Word
 
 if TYPE_CHECKING:
+    from bnlint.source.definitions import Definition, Read
     from bnlint.source.outline import Outline, Unit
-    from bnlint.source.project import Definition, Read
 
 #: how often a name may be handed on from file to file
 MAX_HANDED_ON = 100

@@ -13,11 +13,10 @@ import pytest
 from snippets import IMPORTS, direction_error
 
 from bnlint.finding import Finding, Severity
-from bnlint.source import check, project
+from bnlint.source import followed, project
 from bnlint.source.check import check_source, fix_source
 from bnlint.source.outline import outline
 from bnlint.source.project import Project
-from bnlint.source.screen import may_hold_findings
 from bnlint.source.words import Words
 from bnlint.vocabulary import NO_WORDS, Meaning, OwnRule, Vocabulary, Word
 
@@ -438,7 +437,7 @@ def test_a_screen_that_does_not_know_the_words_would_be_noticed(
 ) -> None:
     path = written(METHOD, INSTALLED, tmp_path)
     assert found(path)
-    for module in (check, project):
+    for module in (followed, project):
         monkeypatch.setattr(module, "outline", lambda tree, _=NO_WORDS: outline(tree))
     assert found(path) == []
 
@@ -450,23 +449,6 @@ def test_a_screen_that_does_not_follow_the_words_would_be_noticed(
     assert found(path)
     monkeypatch.setattr(Words, "reached", lambda *_: ())
     assert found(path) == []
-
-
-@pytest.mark.parametrize(
-    ("source", "passes"),
-    [
-        (b"y = x - freeze(x.mean(0))", True),
-        (b"y = x - x.mean(0).frozen()", True),
-        (b"y = x - robust_mean(x).detach()", True),
-        (b"y = x - robust_mean(x)", False),
-        (b"y = freeze(x)", False),
-        (b"class Layer(ScaleNormal): mean", True),
-    ],
-)
-def test_the_bytes_of_a_file_are_screened_for_the_words(source: bytes, passes: bool) -> None:
-    words = Vocabulary((*WORDS.words, Word("acme.layers.ScaleNormal", Meaning.NORM)))
-    assert may_hold_findings(source, words) is passes
-    assert not may_hold_findings(source)
 
 
 # -- findings

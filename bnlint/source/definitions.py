@@ -1,0 +1,51 @@
+"""Files that are read for the sake of others, and what stands in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnlint.source.outline import Outline, outline
+from bnlint.source.text import SourceText
+from bnlint.vocabulary import Vocabulary
+
+#: larger files are data
+MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A file that was read for the sake of another."""
+
+    text: SourceText
+    outline: Outline
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A definition at the top level of a file of the project; the name is "" for the file itself.
+
+    Of a class, `method` is the one that is meant; "" for the class as a whole.
+    """
+
+    file: Path
+    name: str
+    method: str = ""
+
+
+def absolute(path: Path) -> Path:
+    """Return a path from the root, links as they are."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def read_file(file: Path, vocabulary: Callable[[Path], Vocabulary]) -> Read | None:
+    """Read a file for another's sake; None if there is none, or none that can be followed."""
+    try:
+        if not file.is_file() or file.stat().st_size > MAX_BYTES:
+            return None
+        text = SourceText.decode(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
+    return Read(text, outline(text.text, vocabulary(file)))
