@@ -50,9 +50,10 @@ class Project:
         self.words = Words(vocabulary, self.find, self.read, self._exists, self._remembered)
         self._spelled = {absolute(path): str(path) for path in paths}
         self._files: dict[Path, Read | None] = {}
-        self._memory: dict[Hashable, tuple[object, frozenset[Path]]] = {}
-        self._looked_at: set[Path] = set()
-        self._needed: dict[Path, frozenset[Path]] = {}
+        self._memory: dict[Hashable, tuple[object, frozenset[str]]] = {}
+        #: as text, which is compared much faster than paths are
+        self._looked_at: set[str] = set()
+        self._needed: dict[Path, frozenset[str]] = {}
 
     # -- files
 
@@ -63,7 +64,7 @@ class Project:
 
     def read(self, file: Path) -> Read | None:
         """Read a file for another's sake; None if there is none, or none that can be followed."""
-        self._looked_at.add(file)
+        self._looked_at.add(str(file))
         if file not in self._files:
             while len(self._files) >= MAX_KEPT:
                 del self._files[next(iter(self._files))]
@@ -71,12 +72,12 @@ class Project:
         return self._files[file]
 
     def _exists(self, path: Path) -> bool:
-        self._looked_at.add(path)
+        self._looked_at.add(str(path))
         return self._remembered(("exists", path), path.exists)
 
     def looked_at(self, file: Path) -> frozenset[Path]:
         """Return the paths on whose content, or absence, the findings of a checked file rest, besides itself."""
-        return self._needed.get(absolute(file), frozenset())
+        return frozenset(map(Path, self._needed.get(absolute(file), ())))
 
     def forget(self) -> None:
         """Forget what was read: files have changed."""
@@ -278,4 +279,4 @@ class Project:
         if len(self._memory) > MAX_REMEMBERED:
             self._memory.clear()
         yield
-        self._needed[file] = self.looked_at(file) | (self._looked_at - {file})
+        self._needed[file] = self._needed.get(file, frozenset()) | (self._looked_at - {str(file)})
