@@ -261,14 +261,22 @@ class Project:
         statistic = any(unit.statistic for unit in units)
         # Numbers are made everywhere; here they count where a statistic is made one.
         stop = any(unit.stop or (unit.converts and unit.statistic) for unit in units)
-        if hops > 1:
-            leads = _Leads()
-            used = {each for unit in units for _, each in self._used(definition.file, read.outline, unit, leads)}
-            declared = (each for unit in units for each in self.words.reached(definition.file, read.outline, unit))
-            for further in (*(self._elsewhere(each, hops - 1) for each in used), *declared):
-                statistic, stop = statistic or further.statistic, stop or further.stop
-                needed |= further.needed
+        for further in self._further(definition.file, read.outline, units, hops) if hops > 1 else ():
+            if len(needed) > MAX_DEFINITIONS:
+                break
+            statistic, stop = statistic or further.statistic, stop or further.stop
+            needed |= further.needed
         return Elsewhere(statistic, stop, frozenset(needed)) if len(needed) <= MAX_DEFINITIONS else Elsewhere()
+
+    def _further(self, file: Path, sketch: Outline, units: Iterable[Unit], hops: int) -> Iterator[Elsewhere]:
+        """Yield what units of another file reach in others still."""
+        leads, told = _Leads(), set[Definition]()
+        for unit in units:
+            for _, each in self._used(file, sketch, unit, leads):
+                if each not in told:
+                    told.add(each)
+                    yield self._elsewhere(each, hops - 1)
+            yield from self.words.reached(file, sketch, unit)
 
     # -- one checked file
 
