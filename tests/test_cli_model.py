@@ -58,7 +58,7 @@ if __name__ == "__main__":
 
 GIVEN = ["--code", "train.py", "--input", "4x3x12x12"]
 KEYS = {
-    *("code", "name", "severity", "message", "path", "line", "column", "end_line", "end_column", "symbol"),
+    *("code", "name", "severity", "message", "path", "cell", "line", "column", "end_line", "end_column", "symbol"),
     *("statistic", "stop", "fix", "module", "class_name", "gradient_error", "gradient_cosine"),
 }
 

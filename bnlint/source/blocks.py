@@ -11,7 +11,7 @@ from bnlint.finding import Edit, SourceLocation
 from bnlint.source.lines import Indented, Run, at, indent_of, inside_strings, lines, newline_of
 from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import nodes
+from bnlint.source.tree import nodes, of
 from bnlint.source.unstop import whole_lines
 
 Statement = cst.BaseStatement | cst.BaseSmallStatement
@@ -45,7 +45,7 @@ def unwrapped(text: SourceText, parsed: Parsed, region: Region) -> list[Edit] | 
         None for a region that cannot be taken apart.
     """
     try:
-        for node in nodes(parsed.module):
+        for node in of(parsed.module, cst.With, cst.FunctionDef, cst.IndentedBlock, cst.Module):
             match node:
                 case cst.With(items=items):
                     for number, item in enumerate(items):

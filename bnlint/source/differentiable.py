@@ -11,7 +11,7 @@ from bnlint.source import from_libcst
 from bnlint.source.collectives import written_argument
 from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import last_name, nodes
+from bnlint.source.tree import last_name, of
 
 _MODULE = "torch.distributed.nn"
 #: reductions whose backward pass is the same reduction of the gradients
@@ -20,10 +20,9 @@ _LINEAR = frozenset({"SUM", "AVG"})
 
 def differentiable(text: SourceText, parsed: Parsed, location: SourceLocation) -> list[Edit] | None:
     """Return the edits for a statement `dist.all_reduce(mean, …)`, None for any other collective or place."""
-    for node in nodes(parsed.module):
-        match node:
-            case cst.Expr(value=cst.Call() as call) if parsed.locate(call) == location:
-                return _rewritten(text, parsed, call)
+    for statement in of(parsed.module, cst.Expr):
+        if isinstance(statement.value, cst.Call) and parsed.locate(statement.value) == location:
+            return _rewritten(text, parsed, statement.value)
     return None
 
 

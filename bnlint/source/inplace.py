@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from enum import Enum, auto
 
 import libcst as cst
 
+from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind
 from bnlint.flow.ops import Role, is_inplace, role
 from bnlint.flow.sites import Statistic
 from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import last_name, nodes
+from bnlint.source.tree import last_name, of
 
 #: operations whose gradient is computed from their result
 _NEED_RESULT = frozenset({"std", "norm", "sqrt", "rsqrt", "reciprocal", "exp"})
@@ -30,11 +32,7 @@ def way(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Statistic
 
     While the statistic was stopped, code was free to change it, or the tensor that it was computed from, in place.
     """
-    places = {
-        parsed.locate(node)
-        for node in nodes(parsed.module)
-        if isinstance(node, cst.AugAssign) or (isinstance(node, cst.Call) and is_inplace(last_name(node.func)))
-    }
+    places = _changing(parsed)
     changing = [node for node in graph if node.kind is Kind.OP and node.args and node.origin.location in places]
     changed = {_memory(text, graph, node.args[0]) for node in changing if node.index > statistic.reduction}
     if statistic.name != "mean" and _memory(text, graph, graph[statistic.reduction].args[0]) in changed:
@@ -46,6 +44,13 @@ def way(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Statistic
     suffix = graph[stop].name in {"detach", "data"} and graph[stop].origin.region is None
     copied = suffix and where is not None and "detach_" not in text.at(where)
     return Way.COPY if copied and needed == {_memory(text, graph, stop)} else Way.NONE
+
+
+@functools.lru_cache(1)
+def _changing(parsed: Parsed) -> frozenset[SourceLocation]:
+    """Return where something is changed in place."""
+    calls = (call for call in of(parsed.module, cst.Call) if is_inplace(last_name(call.func)))
+    return frozenset(map(parsed.locate, (*calls, *of(parsed.module, cst.AugAssign))))
 
 
 def _behind(graph: FlowGraph, start: int) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.ops import canonical
 from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import Tree, last_name, nodes
+from bnlint.source.tree import Tree, last_name, of
 from bnlint.source.unstop import POINTWISE, as_method, without_function
 
 #: how a tensor becomes the number, list or array that it was, where something else still needs one
@@ -27,10 +28,11 @@ def makes_number(stop: Node) -> bool:
     return stop.name in {"item", "float", "tolist"} or (stop.name == "numpy" and stop.origin.region is None)
 
 
-def remade(parsed: Parsed) -> set[SourceLocation]:
+@functools.lru_cache(1)
+def remade(parsed: Parsed) -> frozenset[SourceLocation]:
     """Return the calls that make a tensor of numbers, and leave a tensor what it is."""
-    calls = (node for node in nodes(parsed.module) if isinstance(node, cst.Call) and last_name(node.func) in _REMAKING)
-    return {parsed.locate(call) for call in calls if not _is_of_numpy(call.func)}
+    calls = (call for call in of(parsed.module, cst.Call) if last_name(call.func) in _REMAKING)
+    return frozenset(parsed.locate(call) for call in calls if not _is_of_numpy(call.func))
 
 
 def _is_of_numpy(func: cst.BaseExpression) -> bool:

@@ -129,7 +129,7 @@ def outline(text: str, vocabulary: Vocabulary = NO_WORDS) -> Outline:
         facts.members,
         frozenset(_STRING.findall(exported[1])) if exported else None,
         {segment.name: segment.bases for segment in segments if segment.kind == "class"},
-        tuple((each.name, each.start, each.left) for each in segments if each.kind != "table"),
+        tuple((each.name, each.start, each.left) for each in segments),
     )
 
 

@@ -50,9 +50,10 @@ class Project:
         self.words = Words(vocabulary, self.find, self.read, self._exists, self._remembered)
         self._spelled = {absolute(path): str(path) for path in paths}
         self._files: dict[Path, Read | None] = {}
-        self._memory: dict[Hashable, tuple[object, frozenset[Path]]] = {}
-        self._looked_at: set[Path] = set()
-        self._needed: dict[Path, frozenset[Path]] = {}
+        self._memory: dict[Hashable, tuple[object, frozenset[str]]] = {}
+        #: as text, which is compared much faster than paths are
+        self._looked_at: set[str] = set()
+        self._needed: dict[Path, frozenset[str]] = {}
 
     # -- files
 
@@ -63,7 +64,7 @@ class Project:
 
     def read(self, file: Path) -> Read | None:
         """Read a file for another's sake; None if there is none, or none that can be followed."""
-        self._looked_at.add(file)
+        self._looked_at.add(str(file))
         if file not in self._files:
             while len(self._files) >= MAX_KEPT:
                 del self._files[next(iter(self._files))]
@@ -71,12 +72,12 @@ class Project:
         return self._files[file]
 
     def _exists(self, path: Path) -> bool:
-        self._looked_at.add(path)
+        self._looked_at.add(str(path))
         return self._remembered(("exists", path), path.exists)
 
     def looked_at(self, file: Path) -> frozenset[Path]:
         """Return the paths on whose content, or absence, the findings of a checked file rest, besides itself."""
-        return self._needed.get(absolute(file), frozenset())
+        return frozenset(map(Path, self._needed.get(absolute(file), ())))
 
     def forget(self) -> None:
         """Forget what was read: files have changed."""
@@ -260,14 +261,22 @@ class Project:
         statistic = any(unit.statistic for unit in units)
         # Numbers are made everywhere; here they count where a statistic is made one.
         stop = any(unit.stop or (unit.converts and unit.statistic) for unit in units)
-        if hops > 1:
-            leads = _Leads()
-            used = {each for unit in units for _, each in self._used(definition.file, read.outline, unit, leads)}
-            declared = (each for unit in units for each in self.words.reached(definition.file, read.outline, unit))
-            for further in (*(self._elsewhere(each, hops - 1) for each in used), *declared):
-                statistic, stop = statistic or further.statistic, stop or further.stop
-                needed |= further.needed
+        for further in self._further(definition.file, read.outline, units, hops) if hops > 1 else ():
+            if len(needed) > MAX_DEFINITIONS:
+                break
+            statistic, stop = statistic or further.statistic, stop or further.stop
+            needed |= further.needed
         return Elsewhere(statistic, stop, frozenset(needed)) if len(needed) <= MAX_DEFINITIONS else Elsewhere()
+
+    def _further(self, file: Path, sketch: Outline, units: Iterable[Unit], hops: int) -> Iterator[Elsewhere]:
+        """Yield what units of another file reach in others still."""
+        leads, told = _Leads(), set[Definition]()
+        for unit in units:
+            for _, each in self._used(file, sketch, unit, leads):
+                if each not in told:
+                    told.add(each)
+                    yield self._elsewhere(each, hops - 1)
+            yield from self.words.reached(file, sketch, unit)
 
     # -- one checked file
 
@@ -278,4 +287,4 @@ class Project:
         if len(self._memory) > MAX_REMEMBERED:
             self._memory.clear()
         yield
-        self._needed[file] = self.looked_at(file) | (self._looked_at - {file})
+        self._needed[file] = self._needed.get(file, frozenset()) | (self._looked_at - {str(file)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from bnlint.source.lines import at
 from bnlint.source.numbers import numbers
 from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import Tree, last_name, nodes
+from bnlint.source.tree import Tree, last_name, of
 from bnlint.source.unstop import ATOMS
 
 _APPENDING = frozenset({"append", "appendleft"})
@@ -28,6 +29,23 @@ class _Kept:
     attribute: str
     value: cst.BaseExpression
     place: cst.CSTNode
+
+
+@functools.lru_cache(1)
+def _kept(module: cst.Module) -> tuple[_Kept, ...]:
+    """List what is kept in attributes of objects."""
+    found: list[_Kept] = []
+    for node in of(module, cst.Assign, cst.AugAssign, cst.Call):
+        match node:
+            case cst.Assign(targets=targets, value=value):
+                parts = (pair for target in targets for pair in _parts(target.target, value))
+                found += [_Kept(name, each, node) for name, part in parts for each in _entries(part)]
+            case cst.AugAssign(target=target, value=value) if name := _attribute(target):
+                found.append(_Kept(name, value, node))
+            case cst.Call(func=cst.Attribute(value=owner, attr=cst.Name(value=method)), args=[argument]):
+                if method in _APPENDING and (name := _attribute(owner)):
+                    found += [_Kept(name, each, node) for each in _entries(argument.value)]
+    return tuple(found)
 
 
 class State:
@@ -70,7 +88,7 @@ class State:
                 made.append(
                     Edit(SourceLocation(where.path, where.line, where.column, where.line, where.column), ".detach()")
                 )
-        for kept in self._kept():
+        for kept in _kept(self.parsed.module):
             if self.parsed.locate(kept.value) not in self._stored and self._carries(kept) and not self._read(kept):
                 made += detached(self.text, self.parsed.locate(kept.value))
         return made
@@ -101,8 +119,8 @@ class State:
 
     def protected(self, place: SourceLocation) -> bool:
         """Whether the text around a place turns gradients off."""
-        for node in nodes(self.parsed.module):
-            if not isinstance(node, (cst.With, cst.FunctionDef)) or not at(place, self.parsed.locate(node.body)):
+        for node in of(self.parsed.module, cst.With, cst.FunctionDef):
+            if not at(place, self.parsed.locate(node.body)):
                 continue
             if isinstance(node, cst.With):
                 switches = [item.item for item in node.items]
@@ -123,19 +141,6 @@ class State:
         return not self.live.isdisjoint(node.args) and "force" not in self.text.at(node.origin.location)
 
     # -- attributes of objects
-
-    def _kept(self) -> Iterator[_Kept]:
-        for node in nodes(self.parsed.module):
-            match node:
-                case cst.Assign(targets=targets, value=value):
-                    for target in targets:
-                        for name, part in _parts(target.target, value):
-                            yield from (_Kept(name, each, node) for each in _entries(part))
-                case cst.AugAssign(target=target, value=value) if name := _attribute(target):
-                    yield _Kept(name, value, node)
-                case cst.Call(func=cst.Attribute(value=owner, attr=cst.Name(value=method)), args=[argument]):
-                    if method in _APPENDING and (name := _attribute(owner)):
-                        yield from (_Kept(name, each, node) for each in _entries(argument.value))
 
     def _carries(self, kept: _Kept) -> bool:
         """Whether a kept value comes from a removed stop."""
@@ -193,8 +198,8 @@ class State:
             if not any(self.graph[i].origin.location in where for i in self.before):
                 return False
         places = [n.origin.location for n in self.graph if n.origin.location is not None]
-        for node in nodes(self.parsed.module):
-            if isinstance(node, cst.Attribute) and node.attr.value == kept.attribute and self._reads(node):
+        for node in of(self.parsed.module, cst.Attribute):
+            if node.attr.value == kept.attribute and self._reads(node):
                 scope = self.tree.scope(node)
                 if scope is not None and any(at(place, self.parsed.locate(scope)) for place in places):
                     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import libcst as cst
 
@@ -29,6 +30,20 @@ def _of_module(module: cst.Module) -> tuple[cst.CSTNode, ...]:
     for body in reversed(module.children):
         found += nodes(body)
     return tuple(found)
+
+
+def of(module: cst.Module, *kinds: type[cst.CSTNode]) -> Iterator[Any]:
+    """Yield the nodes of a module that are of some kinds; no search goes through all the others again."""
+    for kind in kinds:
+        yield from _by_kind(module).get(kind, ())
+
+
+@functools.lru_cache(1)
+def _by_kind(module: cst.Module) -> dict[type[cst.CSTNode], list[cst.CSTNode]]:
+    found: dict[type[cst.CSTNode], list[cst.CSTNode]] = {}
+    for node in nodes(module):
+        found.setdefault(type(node), []).append(node)
+    return found
 
 
 @functools.lru_cache(1)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect
+from typing import cast
 
 import libcst as cst
 
 from bnlint.finding import Edit, SourceLocation
 from bnlint.source.parsed import Parsed
 from bnlint.source.text import SourceText
-from bnlint.source.tree import last_name, nodes
+from bnlint.source.tree import Tree, last_name, of
 from bnlint.source.wrappers import wrapped
 
 #: functions of plain numbers that tensors have as methods
@@ -34,11 +35,11 @@ def without_suffix(
 
     A `y.detach_()` that is a statement of its own goes as a whole. Returns None where a comment would be lost.
     """
-    for node in nodes(parsed.module):
-        if isinstance(node, (cst.SimpleStatementLine, cst.SimpleStatementSuite)):
-            for position, statement in enumerate(node.body):
-                if isinstance(statement, cst.Expr) and _detaches(parsed, statement, location):
-                    return [_without_statement(text, parsed, node, position)]
+    for statement in of(parsed.module, cst.Expr):
+        if _detaches(parsed, statement, location):
+            line = cast(cst.SimpleStatementLine | cst.SimpleStatementSuite, Tree(parsed.module).parent(statement))
+            position = next(number for number, each in enumerate(line.body) if each is statement)
+            return [_without_statement(text, parsed, line, position)]
     suffix = _from_dot(text, location)
     return None if suffix is None else [Edit(suffix, replacement)]
 
@@ -69,31 +70,30 @@ def without_function(
 
 def without_call(text: SourceText, parsed: Parsed, location: SourceLocation) -> list[Edit] | None:
     """Return the edits that leave of a call its one argument; None where it has others, or a comment would be lost."""
-    for parent in nodes(parsed.module):
-        for call in parent.children:
-            if isinstance(call, cst.Call) and parsed.locate(call) == location:
-                plain = len(call.args) == 1 and not call.args[0].star and call.args[0].keyword is None
-                return _peeled(text, parsed, call, parent, (call.args[0].value, "")) if plain else None
-    return None
+    call = next((each for each in of(parsed.module, cst.Call) if parsed.locate(each) == location), None)
+    if call is None or len(call.args) != 1 or call.args[0].star or call.args[0].keyword is not None:
+        return None
+    parent = Tree(parsed.module).parent(call)
+    return None if parent is None else _peeled(text, parsed, call, parent, (call.args[0].value, ""))
 
 
 def call_at(parsed: Parsed, location: SourceLocation) -> tuple[cst.Call, cst.CSTNode] | None:
     """Return the call of a stopping function at a place, and what stands around it."""
-    for parent in nodes(parsed.module):
-        for call in parent.children:
-            if isinstance(call, cst.Call) and last_name(call.func) in _FUNCTIONS and parsed.locate(call) == location:
-                return call, parent
+    for call in of(parsed.module, cst.Call):
+        parent = Tree(parsed.module).parent(call)
+        if last_name(call.func) in _FUNCTIONS and parsed.locate(call) == location and parent is not None:
+            return call, parent
     return None
 
 
 def stopped_at(parsed: Parsed, location: SourceLocation) -> cst.Call | None:
     """Return the call that ends in a stop: `x.mean().item()` for the place of its `.item()`, or of itself."""
     end = location.end_line, location.end_column
-    for node in nodes(parsed.module):
-        if isinstance(node, cst.Call) and last_name(node.func) in STOPPING:
-            where = parsed.locate(node)
+    for call in of(parsed.module, cst.Call):
+        if last_name(call.func) in STOPPING:
+            where = parsed.locate(call)
             if (where.end_line, where.end_column) == end:
-                return node
+                return cast(cst.Call, call)
     return None
 
 
@@ -154,9 +154,8 @@ def _without_statement(
     if len(line.body) > 1:
         after = parsed.locate(line.body[1])
         return Edit(SourceLocation(path, where.line, where.column, after.line, after.column), "")
-    blocks = (node for node in nodes(parsed.module) if isinstance(node, (cst.IndentedBlock, cst.Module)))
-    block = next((block for block in blocks if any(each is line for each in block.body)), None)
-    if block is not None and any(not _only_detaches(each) for each in block.body):
+    block = Tree(parsed.module).parent(line)
+    if isinstance(block, (cst.IndentedBlock, cst.Module)) and any(not _only_detaches(each) for each in block.body):
         return Edit(whole_lines(text, where), "")
     return Edit(where, "pass")
 

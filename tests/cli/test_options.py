@@ -15,7 +15,7 @@ from terminal import BAD, FIXED, UNFIXABLE, UNUSED, Cli
 from bnlint.errors import InputError
 from bnlint.finding import Edit, Finding, Fix, Severity, SourceLocation
 from bnlint.source import check as static
-from bnlint.source import files
+from bnlint.source import files, followed
 from bnlint.source.lower import Lowered
 from bnlint.source.text import SourceText
 
@@ -48,7 +48,7 @@ def test_what_does_not_fail_the_run_is_shown_and_said(cli: Cli) -> None:
 
 def test_notes_do_not_fail_a_run(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     note = Finding("BN101", "n", Severity.NOTE, "worth knowing", SourceLocation("a.py", 1, 1, 1, 2))
-    monkeypatch.setattr(static, "_inspected", lambda *_: static.Checked((note, other)))
+    monkeypatch.setattr(static, "followed", lambda *_: static.Checked((note, other)))
     other = replace(note, code="BN102")
     cli.write("a.py", "x = 1\n")
     result = cli("check")
@@ -68,7 +68,7 @@ def unsafe(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
         finding = Finding("BN101", "n", Severity.ERROR, "an a", at, fix=fix)
         return static.Checked((finding,) if text.text.startswith("a") else ())
 
-    monkeypatch.setattr(static, "_inspected", found)
+    monkeypatch.setattr(static, "followed", found)
     cli.write("a.py", "a = 1\n")
     return cli
 
@@ -143,7 +143,7 @@ def test_verbose_counts_the_functions_that_were_not_followed(cli: Cli, monkeypat
     def lost(*_: object) -> list[Lowered]:
         return [Lowered("f", None)]
 
-    monkeypatch.setattr(static, "lower", lost)
+    monkeypatch.setattr(followed, "lower", lost)
     cli.write("a.py", BAD)
     result = cli("check", "-v")
     assert (result.code, result.out) == (0, "")

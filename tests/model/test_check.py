@@ -70,7 +70,7 @@ def test_every_kind_of_stop_is_found_and_measured(kind):
         assert [f.statistic for f in findings] == (["mean"] if kind == "inference_mode_mean" else ["mean", "var"])
 
 
-@pytest.mark.parametrize("kind", sorted({*KINDS} - {*LIVE, "script", "dlpack_round_trip", "running_buffer"}))
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {*LIVE, "dlpack_round_trip", "running_buffer"}))
 def test_findings_point_at_the_line_of_the_stop(kind):
     findings = check_model(net(kind), batch())
 

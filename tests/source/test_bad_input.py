@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bnlint.source import interpret, record
-from bnlint.source.check import Checked, inspect_source
+from bnlint.source.check import MAX_PARSED, Checked, inspect_source
 from bnlint.source.discover import discover
 from bnlint.source.files import check_files
 
@@ -96,3 +96,23 @@ def test_a_flow_that_is_lost_is_counted_and_said_nothing_of(tmp_path: Path, monk
 def test_a_flow_that_is_followed_is_not_counted() -> None:
     checked = inspect_source(BAD, "a.py")
     assert checked == Checked(checked.findings, ())
+
+
+# -- which files are parsed as a whole: the page of BN001 says it
+
+WRONG = b"\n\ndef wrong(:\n    pass\n"
+LONG = b"\n" * MAX_PARSED
+
+
+@pytest.mark.parametrize(
+    ("source", "codes"),
+    [
+        (WRONG, ["BN001"]),
+        (WRONG + LONG, []),  # nothing to look at
+        (BAD + WRONG + LONG, ["BN001"]),  # in place of its finding
+        (BAD.replace(b".detach()", b"") + WRONG + LONG, []),
+        (BAD.replace(b"(x)", b"(x") + LONG, ["BN001"]),  # what has to be looked at is wrong
+    ],
+)
+def test_errors_in_large_files_are_told_where_there_is_something_to_find(source: bytes, codes: list[str]) -> None:
+    assert [finding.code for finding in inspect_source(source, "a.py").findings] == codes

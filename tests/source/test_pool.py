@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from snippets import IMPORTS
 
 from bnlint.source import pool
 from bnlint.source.files import check_files
-from snippets import IMPORTS
 
 STOPPED = "\n\nclass Norm(nn.Module):\n    def forward(self, x):\n        return x - x.mean(0).detach()  # BN101\n"
 

@@ -13,7 +13,7 @@ import pytest
 from snippets import IMPORTS, direction_error
 
 from bnlint.finding import Finding, Severity
-from bnlint.source import followed, project
+from bnlint.source import definitions, followed
 from bnlint.source.check import check_source, fix_source
 from bnlint.source.outline import outline
 from bnlint.source.project import Project
@@ -437,7 +437,7 @@ def test_a_screen_that_does_not_know_the_words_would_be_noticed(
 ) -> None:
     path = written(METHOD, INSTALLED, tmp_path)
     assert found(path)
-    for module in (followed, project):
+    for module in (definitions, followed):
         monkeypatch.setattr(module, "outline", lambda tree, _=NO_WORDS: outline(tree))
     assert found(path) == []
 
