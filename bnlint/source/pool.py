@@ -31,15 +31,19 @@ def each(paths: Sequence[Path], work: Callable[[Path], Result]) -> Iterator[tupl
         yield from ((path, work(path)) for path in paths)
         return
     from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
     global _work  # noqa: PLW0603  # what a copy of this process finds
-    _work = work
+    _work, done = work, 0
     parts = list(_parts(paths, sizes, workers * PARTS))
     pool = ProcessPoolExecutor(min(workers, len(parts)), get_context("fork"), _begin, (os.getpid(),))
     try:
         for part, results in zip(parts, pool.map(_worked, parts), strict=True):
             yield from zip(part, results, strict=True)
+            done += len(part)
+    except BrokenProcessPool:  # one was killed, as it happens where memory is short: the rest is done here
+        yield from ((path, work(path)) for path in paths[done:])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         _work = None

@@ -60,3 +60,15 @@ def test_an_error_in_another_process_is_raised_here(paths: list[Path]) -> None:
 
     with pytest.raises(ZeroDivisionError, match=r"m00\.py"):
         list(pool.each(paths, fail))
+
+
+@pytest.mark.usefixtures("several")
+def test_what_a_killed_process_leaves_is_done_here(paths: list[Path]) -> None:
+    here = os.getpid()
+
+    def killed(path: Path) -> str:
+        if path.name == "m07.py" and os.getpid() != here:
+            os._exit(9)
+        return path.name
+
+    assert list(pool.each(paths, killed)) == [(path, path.name) for path in paths]
