@@ -433,7 +433,9 @@ def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+        module = sys.modules[name]
+        # A package without an `__init__.py` has no file.
+        if str(tmp_path) in f"{getattr(module, '__file__', '')}{list(getattr(module, '__path__', ()))}":
             del sys.modules[name]
 
 
