@@ -24,7 +24,7 @@ from bnlint.source.taint import joining
 from bnlint.source.text import SourceText, parsed
 from bnlint.source.verdicts import Reported, reported
 from bnlint.source.view import View
-from bnlint.vocabulary import NO_WORDS
+from bnlint.vocabulary import NO_WORDS, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def followed(text: SourceText, path: str, project: Project | None) -> Checked:
     """
     file = absolute(Path(path))
     words = NO_WORDS if project is None else project.words.vocabulary(file)
-    sketch = outline(text.text, words)
+    sketch = _outline(text, file, words, project)
     around = () if project is None else (project.imported(file, sketch), project.inherited(file, sketch))
     screened = screen(sketch, *around)
     if not screened.wanted:
@@ -64,6 +64,12 @@ def followed(text: SourceText, path: str, project: Project | None) -> Checked:
     facts, lost = _reported(text, path, lower(unplaced(path, from_ast.module(tree.body)), wanted, view))
     # libcst knows where everything stands, and takes its time: it is asked only about a file that holds a finding.
     return _placed(text, path, _Part(part, wanted, screened.elsewhere), project) if facts else Checked((), lost)
+
+
+def _outline(text: SourceText, file: Path, words: Vocabulary, project: Project | None) -> Outline:
+    """Return the outline of a file; other files that import it want the same one."""
+    read = None if project is None else project.read(file)
+    return read.outline if read is not None and read.text.text == text.text else outline(text.text, words)
 
 
 def _wanted(tree: ast.Module, sketch: Outline, screened: Screened) -> frozenset[str]:

@@ -10,7 +10,6 @@ _FROM = re.compile(r"from[ \t]+([.\w]+)[ \t]*$")
 _NAMES = re.compile(r"[ \t]*(\([^)]*\)|(?:[^\n;\\#]|\\\r?\n)+)")
 #: what may stand before an import on its line
 _BEFORE = re.compile(r"(?:.*[:;])?[ \t]*$")
-_COMMENT = re.compile(r"#[^\n]*")
 _ALIAS = re.compile(r"([\w.]+)(?:\s+as\s+(\w+))?$")
 
 
@@ -30,7 +29,7 @@ class Imports:
 
 
 def imports_of(text: str) -> Imports:
-    """Read the import statements of a file, those in functions included."""
+    """Read the import statements of a text without docstrings and comments, those in functions included."""
     found = Imports(defaultdict(list), {}, [])
     for match in re.finditer(r"import\b", text):
         before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
@@ -52,7 +51,7 @@ def imports_of(text: str) -> Imports:
 
 def _aliases(names: str) -> list[tuple[str, str]]:
     """Split the names of an import statement: what is imported, and what it is called here ("" if the same)."""
-    text = _COMMENT.sub("", names).replace("\\", " ").strip().strip("()").strip()
+    text = names.replace("\\", " ").strip().strip("()").strip()
     if text == "*":
         return [("*", "")]
     matches = (_ALIAS.match(part.strip()) for part in text.split(","))

@@ -20,9 +20,8 @@ _INDENT = re.compile(r"([ \t]+)(?:async[ \t]+)?$")
 #: how many lines of a decorator are looked through
 MAX_DECORATOR = 6
 #: the line of a definition, and the start of a statement behind it
-_HEAD = re.compile(r"^(?:async[ \t]+)?(?:def|class)\b", re.M)
+_HEAD = re.compile(r"^(?:async[ \t]+)?(?:def|class)[ \t]+\w+[ \t]*", re.M)
 _OTHER = re.compile(r"^[^\s#)\]}]", re.M)
-_COMMENT = re.compile(r"#[^\n]*")
 _BASES = re.compile(r"\((.*?)\)\s*:", re.S)
 _DOTTED = re.compile(r"[^\W\d][\w.]*$")
 
@@ -76,14 +75,14 @@ def segments_of(text: str) -> list[Segment]:
 
 
 def _segment(text: str, kind: str, name: str, start: int, end: int) -> Segment:
-    head = text.find("\n", _HEAD.search(text, start).end()) if kind != "table" else start  # type: ignore[union-attr]
-    others = (match.start() for match in _OTHER.finditer(text, max(head, start), end))
+    head = _HEAD.search(text, start, end)
+    first = start if head is None or kind == "table" else text.find("\n", head.end())
+    others = (match.start() for match in _OTHER.finditer(text, max(first, start), end))
     left = next((place for place in others if place > start), end)
     if kind != "class":
         return Segment(kind, name, start, left, end)
-    header = re.compile(rf"^class[ \t]+{name}[ \t]*", re.M).search(text, start)
-    found = None if header is None else _BASES.match(text, header.end(), end)
-    parts = [] if found is None else [part.strip() for part in _COMMENT.sub("", found[1]).split(",")]
+    found = None if head is None else _BASES.match(text, head.end(), end)
+    parts = [] if found is None else [part.strip() for part in found[1].split(",")]
     bases = tuple(part for part in parts if _DOTTED.match(part))
     return Segment(kind, name, start, left, end, bases, found[1] if found else "", tuple(_methods(text, start, end)))
 
