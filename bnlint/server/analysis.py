@@ -25,7 +25,7 @@ from bnlint.stamp import Stamp, stamp
 from bnlint.vocabulary import Vocabulary
 
 #: what stands where the reason of a suppression belongs
-REASON = "TODO: say why"
+REASON = "say why"
 
 
 @dataclass(frozen=True, slots=True)

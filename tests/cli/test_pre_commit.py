@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 from terminal import BAD, FIXED
 
-from bnlint.source.discover import SUFFIXES
-
 ROOT = Path(__file__).parents[2]
 PARTS = ("bnlint", "rules", "pyproject.toml", "README.md", "LICENSE", ".pre-commit-hooks.yaml")
 CONFIG = "repos:\n- repo: {repo}\n  rev: {rev}\n  hooks:\n  - id: bnlint-fix\n    exclude: ^theirs/\n  - id: bnlint\n"
@@ -134,7 +132,6 @@ def test_without_a_file_there_is_nothing_to_do(user: Repository) -> None:
     assert user.pre_commit("run")[0] == 0
 
 
-@pytest.mark.skipif(".ipynb" not in SUFFIXES, reason="no notebooks yet")
 def test_a_notebook_is_checked_and_fixed(user: Repository) -> None:
     cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": BAD}
     notebook = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
