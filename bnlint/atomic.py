@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -115,7 +114,7 @@ def _temporary(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 def _opened(target: Path) -> tuple[Path, BinaryIO]:
     while True:
-        path = target.with_name(f"{_PREFIX}{secrets.token_hex(6)}{_SUFFIX}")
+        path = target.with_name(f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}")
         file = path.open("xb")
         if flock is None or not _locked(file) or path.exists():
             return path, file

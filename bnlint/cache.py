@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -33,11 +32,11 @@ class Cache:
     Args:
         folder: Where it lies; it is made when there is something to keep.
         spelled: What findings call a file.
-        vocabulary: The words that hold in a file.
+        vocabulary: The words that hold in a file; they are the same for all files of a folder.
     """
 
     def __init__(
-        self, folder: Path, spelled: Callable[[Path], str], vocabulary: Callable[[Path], Vocabulary] = no_words
+        self, folder: Path, spelled: Callable[[str], str], vocabulary: Callable[[Path], Vocabulary] = no_words
     ) -> None:
         self._folder = folder
         self._spelled = spelled
@@ -45,13 +44,14 @@ class Cache:
         self._started = time.time_ns()
         self._version = _version()
         self._seen: dict[str, tuple[str, str]] = {}
+        self._words: dict[str, bytes] = {}
 
     def load(self, path: Path, source: bytes) -> Checked | None:
         """Return what was found in a file with this content, None where that is not known."""
         try:
             entry = json.loads(self._entry(path).read_bytes())
             fresh = entry["key"] == self._key(path, source) and all(
-                self._now(file) == (state, name) for file, state, name in entry["rests"]
+                (self._seen.get(file) or self._now(file)) == (state, name) for file, state, name in entry["rests"]
             )
             return Checked(tuple(map(_finding, entry["findings"])), tuple(entry["lost"])) if fresh else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -71,7 +71,7 @@ class Cache:
         with suppress(OSError, ValueError):
             self._make_folder()
             target = self._entry(path)
-            temporary = target.with_name(f"{secrets.token_hex(8)}.tmp")
+            temporary = target.with_name(f"{os.urandom(8).hex()}.tmp")
             try:
                 temporary.write_text(json.dumps(entry), encoding="utf-8")
                 temporary.replace(target)
@@ -79,25 +79,31 @@ class Cache:
                 temporary.unlink(missing_ok=True)
 
     def _entry(self, path: Path) -> Path:
-        return self._folder / f"{_digest(str(path.absolute()).encode(errors='surrogateescape'))}.json"
+        return self._folder / f"{_digest(os.path.abspath(path).encode(errors='surrogateescape'))}.json"  # noqa: PTH100
 
     def _key(self, path: Path, source: bytes) -> str:
         # Findings call their file as it was named.
-        words = repr(self._vocabulary(path.absolute()))
-        named = "\0".join((self._version, words, str(path))).encode(errors="surrogateescape")
-        return _digest(named + b"\0" + source)
+        named = "\0".join((self._version, str(path))).encode(errors="surrogateescape")
+        return _digest(b"\0".join((named, self._words_in(os.path.abspath(path)), source)))  # noqa: PTH100
 
     def _now(self, file: str) -> tuple[str, str]:
         """Return the state of a file, and what findings call it; each is looked at once in a run."""
         if file not in self._seen:
-            path = Path(file)
             try:
-                words = repr(self._vocabulary(path)).encode()
-                state = _FOLDER if path.is_dir() else _digest(words + b"\0" + path.read_bytes())
-            except OSError:
-                state = _ABSENT
-            self._seen[file] = state, self._spelled(path)
+                with open(file, "rb") as opened:  # noqa: PTH123 (there are thousands, and a Path takes as long)
+                    state = _digest(self._words_in(file) + b"\0" + opened.read())
+            except IsADirectoryError:
+                state = _FOLDER
+            except (OSError, ValueError):
+                state = _FOLDER if os.path.isdir(file) else _ABSENT  # noqa: PTH112 (on Windows that is another error)
+            self._seen[file] = state, self._spelled(file)
         return self._seen[file]
+
+    def _words_in(self, file: str) -> bytes:
+        folder = os.path.dirname(file)  # noqa: PTH120
+        if folder not in self._words:
+            self._words[folder] = repr(self._vocabulary(Path(file))).encode()
+        return self._words[folder]
 
     def _changed(self, file: Path) -> bool:
         """Whether a file may have changed since this run read it."""

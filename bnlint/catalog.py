@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bnlint.finding import Severity
-from bnlint.flow.purposes import Purpose
-from bnlint.flow.sites import Gradient
-from bnlint.flow.traits import Kind, Trait
+from bnlint.flow.traits import Gradient, Kind, Trait
+
+if TYPE_CHECKING:
+    from bnlint.flow.purposes import Purpose
 
 
 @dataclass(frozen=True, slots=True)

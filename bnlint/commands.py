@@ -26,7 +26,7 @@ from bnlint.sources import Sources
 from bnlint.targets import Targets, sort_targets
 
 if TYPE_CHECKING:
-    from bnlint.source.files import FixedFile
+    from bnlint.source.fixing import FixedFile
 
 #: the keys that a variable can set, and its name
 ENVIRONMENT = {"output-format": "BNLINT_OUTPUT_FORMAT", "cache-dir": "BNLINT_CACHE_DIR"}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-import tomllib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bnlint.errors import UsageError, one_line
+from bnlint.errors import UsageError, nearest, one_line
 from bnlint.finding import Severity
 from bnlint.paths import exists, is_file, is_folder
 from bnlint.report import FORMATS
@@ -229,8 +227,8 @@ def require_known(config: Config, codes: Collection[str]) -> None:
     """
     for pattern in config.rules:
         if not pattern or not any(_matches((pattern,), code) for code in codes):
-            near = difflib.get_close_matches(pattern.upper(), sorted(codes), n=1, cutoff=0.0)
-            hint = f"the nearest is `{near[0]}`" if near else None
+            near = nearest(pattern.upper(), sorted(codes))
+            hint = f"the nearest is `{near}`" if near else None
             where = str(config.file) if config.file is not None else None
             raise UsageError(f"no rule has the code `{one_line(pattern)}`", where=where, hint=hint)
 
@@ -262,6 +260,8 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 def _table(file: Path) -> object:
     """The table that is ours, None where a pyproject.toml has none."""
+    import tomllib
+
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Windows editors put a BOM in front
     except OSError as error:
@@ -287,7 +287,7 @@ def _config(table: object, file: Path) -> Config:
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.0)[0]
+            near = nearest(key, KEYS)
             raise UsageError(
                 f"unknown key `{one_line(key)}`", where=str(file), hint=f"the nearest known key is `{near}`"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -73,6 +73,13 @@ def told(error: BnlintError) -> str:
     what = "\n".join(one_line(each) for each in error.what.split("\n"))
     hint = f"\n  {'try' if error.hint.startswith('bnlint ') else 'hint'}: {one_line(error.hint)}" if error.hint else ""
     return f"{kind}: {where}{what}{hint}"
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.0) -> str | None:
+    """Return the known name that is most like another one, None where none is."""
+    from difflib import get_close_matches  # only what goes wrong needs it
+
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
 
 
 def one_line(text: str) -> str:

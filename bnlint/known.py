@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,10 +13,12 @@ from bnlint.baseline import Baseline
 from bnlint.config import selected
 from bnlint.errors import UsageError
 from bnlint.finding import Finding
-from bnlint.reader import Reader
 from bnlint.settings import Settings
 from bnlint.shell import write
-from bnlint.sources import Sources
+
+if TYPE_CHECKING:
+    from bnlint.reader import Reader
+    from bnlint.sources import Sources
 
 
 def read_baseline(settings: Settings) -> Baseline | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,6 +104,8 @@ def _bundled() -> Path:
 
 def _facts(toml: str, file: Path) -> tuple[str, str, Severity, tuple[str, ...], str, tuple[str, ...]]:
     try:
+        import tomllib
+
         facts = tomllib.loads(toml)
         texts = [facts.pop(key) for key in ("code", "name", "severity", "since")]
         engines, stops = facts.pop("engines"), facts.pop("stops", [])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bnlint.finding import Edit, Finding, Fix, SourceLocation
-from bnlint.source.cells import read_notebook
-from bnlint.source.notebook import edited
-from bnlint.source.notebook_file import NotebookFile
-from bnlint.source.text import SourceText, apply
+
+if TYPE_CHECKING:  # a clean run quotes nothing
+    from bnlint.source.notebook_file import NotebookFile
+    from bnlint.source.text import SourceText
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,13 @@ class Reader:
         if source is None or where is None:
             return None
         if where.cell is not None:
+            from bnlint.source.notebook import edited
+
             return source.text, edited(source.text, fix.edits)
         if any(edit.location.end_line >= len(source.starts) for edit in fix.edits):
             return None
+        from bnlint.source.text import apply
+
         return source.text, apply(source, fix.edits)
 
     def in_file(self, finding: Finding) -> Finding:
@@ -66,6 +71,8 @@ class Reader:
 
     def _notebook(self, location: SourceLocation) -> NotebookFile | None:
         """Return the notebook that a location in a cell is in."""
+        from bnlint.source.notebook_file import NotebookFile
+
         content = self._content(location.path) if location.cell is not None else None
         return NotebookFile.of(content, location.path) if content is not None else None
 
@@ -75,6 +82,9 @@ class Reader:
         return self._read[location.place]
 
     def _read_source(self, location: SourceLocation) -> SourceText | None:
+        from bnlint.source.cells import read_notebook
+        from bnlint.source.text import SourceText
+
         content = self._content(location.path)
         try:
             if content is None or location.cell is None:

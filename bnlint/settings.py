@@ -6,18 +6,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnlint.cache import FOLDER
 from bnlint.catalog import BY_CODE
 from bnlint.config import Config, load, load_folder, matches, require_known, selected
 from bnlint.errors import UsageError
 from bnlint.finding import Finding, Severity
-from bnlint.ownrules import load_own_pages, vocabulary
-from bnlint.pages import Page, load_pages
 from bnlint.paths import exists, is_folder
 from bnlint.source.patterns import Patterns
-from bnlint.vocabulary import Vocabulary
+from bnlint.vocabulary import NO_WORDS, Vocabulary
+
+if TYPE_CHECKING:
+    from bnlint.pages import Page
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class Settings:
 
     def pages(self) -> dict[str, Page]:
         """Return the rule pages by code: bnlint's, and those of the working folder and of all that was checked."""
+        from bnlint.pages import load_pages
+
         pages = load_pages()
         for config in (self.base, *self._folders.values()):
             for code, page in self._own_of(config)[0].items():
@@ -124,7 +127,11 @@ class Settings:
         return folder
 
     def _own_of(self, config: Config) -> tuple[Mapping[str, Page], Vocabulary]:
+        if not (config.rule_folders or config.words):
+            return {}, NO_WORDS
         if config.file not in self._own:
+            from bnlint.ownrules import load_own_pages, vocabulary
+
             pages = load_own_pages([self.root(config) / folder for folder in config.rule_folders])
             self._own[config.file] = pages, vocabulary(config.words, pages, config.file)
         return self._own[config.file]

@@ -18,12 +18,13 @@ import click
 from bnlint import __version__, atomic
 from bnlint.errors import AssumptionWarning, CaptureWarning, InputError, UsageError, one_line
 from bnlint.finding import Finding, Severity, SourceLocation
-from bnlint.pages import Page, load_pages
 from bnlint.paths import exists, is_file, is_folder
-from bnlint.reader import Reader
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from bnlint.pages import Page
+    from bnlint.reader import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Paper:
     color: str = "auto"
     output: Path | None = None
     stderr: bool = False
-    pages: Callable[[], Mapping[str, Page]] = load_pages
+    pages: Callable[[], Mapping[str, Page]] = dict
 
     def console(self, file: IO[str] | None = None) -> Console:
         """Return a console on the stream, or on a file."""

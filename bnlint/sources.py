@@ -15,12 +15,12 @@ from bnlint.finding import Finding
 from bnlint.reader import Reader
 from bnlint.settings import Settings
 from bnlint.shell import progress, warn_of_cache
-from bnlint.source.discover import discover, is_excluded
-from bnlint.source.document import inspect, is_notebook
+from bnlint.source.discover import discover, is_excluded, is_notebook
 from bnlint.targets import Targets
 
 if TYPE_CHECKING:
-    from bnlint.source.files import CheckedFiles, FixedFile
+    from bnlint.source.files import CheckedFiles
+    from bnlint.source.fixing import FixedFile
 
 #: what a file on stdin is called, where --stdin-filename does not tell
 NAMELESS = "-"
@@ -79,6 +79,7 @@ def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
         with progress(len(sources.files), "checking", quiet) as advance:
             checked = check_files(sources.files, lambda path: advance(str(path)), settings.cache, settings.vocabulary)
     else:
+        from bnlint.source.document import inspect
         from bnlint.source.project import Project
 
         project = Project(sources.files, settings.vocabulary)
@@ -94,7 +95,7 @@ def fix(sources: Sources, settings: Settings, *, write: bool, failed: Callable[[
 
     `failed` is called for each file that cannot be read or written.
     """
-    from bnlint.source.files import fix_files, fix_text
+    from bnlint.source.fixing import fix_files, fix_text
 
     unsafe = settings.base.unsafe_fixes
     if sources.text is None:
@@ -114,7 +115,7 @@ def suppress(
 
     `failed` is called for each file that cannot be read or written.
     """
-    from bnlint.source.files import add_ignores
+    from bnlint.source.fixing import add_ignores
 
     changed = add_ignores(sources.files, settings.wanted, reason, failed=failed, vocabulary=settings.vocabulary)
     left = [finding for each in changed for finding in each.left]

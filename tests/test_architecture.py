@@ -54,7 +54,15 @@ LINES_OF_A_PIPELINE = 30
 LINES_OF_A_FILE = 300
 
 # All else in these folders works on values; what touches a file, a process or a console is here or outside of them.
-SHELLS = {"source/definitions.py", "source/discover.py", "source/files.py", "source/pool.py", "source/project.py"}
+SHELLS = {
+    "source/definitions.py",
+    "source/discover.py",
+    "source/files.py",
+    "source/fixing.py",
+    "source/spelling.py",
+    "source/pool.py",
+    "source/project.py",
+}
 PURE_FOLDERS = ("flow", "source", "report")
 BUILTIN_EFFECTS = {"open", "print", "input"}
 METHOD_EFFECTS = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "unlink", "system"}

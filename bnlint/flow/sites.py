@@ -10,21 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from bnlint.flow.analysis import SCALES, Analysis, joins
 from bnlint.flow.graph import FlowGraph, Kind
 from bnlint.flow.ops import DECLARED, EXTREMES
 from bnlint.flow.purposes import RENORMALIZED, SWITCHED, Purpose, purpose_of, switched
 from bnlint.flow.statistics import Reduced
-
-
-class Gradient(StrEnum):
-    """What is known of the gradient of a statistic."""
-
-    FLOWS = "flows"
-    STOPPED = "stopped"
-    UNKNOWN = "unknown"
+from bnlint.flow.traits import Gradient
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,21 @@
-"""Facts about a normalization other than the gradient of its statistics: its running statistics, its formula."""
+"""What can be said of a normalization: the gradient of its statistics, its running statistics, its formula."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from bnlint.flow.purposes import Purpose
+if TYPE_CHECKING:
+    from bnlint.flow.purposes import Purpose
+
+
+class Gradient(StrEnum):
+    """What is known of the gradient of a statistic."""
+
+    FLOWS = "flows"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
 
 
 class Kind(StrEnum):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bnlint.errors import InputError
-from bnlint.flow.sites import Gradient, Site, Statistic
+from bnlint.flow.sites import Site, Statistic
+from bnlint.flow.traits import Gradient
 from bnlint.model.kept import keeping_graphs
 from bnlint.model.lift import Lifted
 from bnlint.model.lower import Lowered

@@ -18,7 +18,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from bnlint.errors import BnlintError, InputError
 from bnlint.flow.graph import Kind
-from bnlint.flow.sites import Gradient, Site, Statistic, find_sites
+from bnlint.flow.sites import Site, Statistic, find_sites
+from bnlint.flow.traits import Gradient
 from bnlint.model.capture import Capture, capture
 from bnlint.model.lower import Lowered, floating, lower
 from bnlint.model.memory import tensors_in

@@ -8,8 +8,8 @@ from dataclasses import replace
 from bnlint.catalog import PLAIN, Fact, Rule, judge, severity
 from bnlint.finding import Finding, Mark, Measurement, ModuleLocation, SourceLocation
 from bnlint.flow.judged import traits
-from bnlint.flow.sites import Gradient, Statistic
-from bnlint.flow.traits import Kind, Trait
+from bnlint.flow.sites import Statistic
+from bnlint.flow.traits import Gradient, Kind, Trait
 from bnlint.model.layers import Checked, Layer
 from bnlint.model.lower import location_of
 from bnlint.model.measure import Measured

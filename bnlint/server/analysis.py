@@ -15,7 +15,8 @@ from bnlint.settings import Settings
 from bnlint.source.check import inspect_source
 from bnlint.source.definitions import Read
 from bnlint.source.discover import DEFAULT_EXCLUDE
-from bnlint.source.files import distinct, fix_text
+from bnlint.source.files import distinct
+from bnlint.source.fixing import fix_text
 from bnlint.source.ignores import NEVER, with_ignores
 from bnlint.source.outline import outline
 from bnlint.source.patterns import ignored
@@ -136,10 +137,8 @@ class _Around(Project):
         self, documents: Mapping[Path, Document], kept: _Kept, vocabulary: Callable[[Path], Vocabulary]
     ) -> None:
         super().__init__(vocabulary=vocabulary)
+        self.spelled = str
         self._open, self._kept = documents, kept
-
-    def spelled(self, file: Path) -> str:
-        return str(file)
 
     def read(self, file: Path) -> Read | None:
         if file in self._files:

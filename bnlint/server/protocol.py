@@ -23,8 +23,8 @@ from bnlint.server import convert
 from bnlint.server.analysis import Analysis, Result, merged, repaired, suppressed
 from bnlint.server.documents import Desk, Document
 from bnlint.server.lines import changed
-from bnlint.source.definitions import absolute
 from bnlint.source.discover import SUFFIXES
+from bnlint.source.spelling import absolute
 
 #: how many seconds nothing must be typed before a file is checked
 PAUSE = 0.2

@@ -11,10 +11,10 @@ from bnlint.catalog import BY_CODE
 from bnlint.finding import Finding, SourceLocation
 from bnlint.source.checked import Checked
 from bnlint.source.conversion import conversions, may_convert
-from bnlint.source.definitions import absolute
 from bnlint.source.followed import followed
 from bnlint.source.project import Project
 from bnlint.source.screen import may_hold_findings
+from bnlint.source.spelling import absolute
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, apply, compatible, parsed
 from bnlint.source.unused import judged, names_rules

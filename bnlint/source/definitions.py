@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +32,6 @@ class Definition:
     file: Path
     name: str
     method: str = ""
-
-
-def absolute(path: Path) -> Path:
-    """Return a path from the root, links as they are."""
-    return Path(os.path.normpath(path.absolute()))
 
 
 def read_file(file: Path, vocabulary: Callable[[Path], Vocabulary]) -> Read | None:

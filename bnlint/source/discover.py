@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from bnlint.errors import InputError
+from bnlint.errors import InputError, nearest
 from bnlint.paths import exists, is_file
 from bnlint.source.patterns import Patterns, ignored
 
-SUFFIXES = (".py", ".pyi", ".ipynb")
+NOTEBOOK = ".ipynb"
+SUFFIXES = (".py", ".pyi", NOTEBOOK)
 DEFAULT_EXCLUDE = (
     *(".git", ".hg", ".svn", ".venv", "venv", "site-packages", "node_modules", "__pycache__", "__pypackages__"),
     *(".tox", ".nox", ".eggs", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".bnlint_cache", ".ipynb_checkpoints"),
     *("_build", "build", "dist"),
 )
+
+
+def is_notebook(path: str) -> bool:
+    """Whether a file is a notebook, by its name."""
+    return path.endswith(NOTEBOOK) and PurePath(path).suffix == NOTEBOOK
 
 
 def discover(
@@ -47,13 +52,17 @@ def discover(
     Raises:
         InputError: If a path does not exist, cannot be read or is no Python source.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for path in paths:
         is_folder = _is_folder(path)
         if force_exclude and is_excluded(path, exclude):
             continue
-        for file in sorted(_walk(path, exclude, respect_gitignore, unreadable)) if is_folder else [_named_file(path)]:
-            found.setdefault(file.resolve(), file)
+        if is_folder:
+            below = sorted(_walk(path, exclude, respect_gitignore, unreadable), key=lambda each: each[0].parts)
+        else:
+            below = [(_named_file(path), os.path.realpath(path))]
+        for file, real in below:
+            found.setdefault(real, file)
     return list(found.values())
 
 
@@ -74,8 +83,8 @@ def _is_folder(path: Path) -> bool:
         if path.is_symlink():
             raise InputError("a link to what does not exist", where=str(path)) from None
         names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, names, n=1)
-        hint = f"did you mean `{path.parent / near[0]}`?" if near else "name a Python file or a folder of them"
+        near = nearest(path.name, names, cutoff=0.6)
+        hint = f"did you mean `{path.parent / near}`?" if near else "name a Python file or a folder of them"
         raise InputError("no such file or folder", where=str(path), hint=hint) from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
@@ -108,7 +117,8 @@ def _walk(
     exclude: Callable[[Path], Sequence[Patterns]],
     respect_gitignore: bool,
     unreadable: Callable[[InputError], None] | None,
-) -> Iterator[Path]:
+) -> Iterator[tuple[Path, str]]:
+    """Yield the files below a folder, as it was named, and where each really is."""
     root = start.resolve()
     outer = _enclosing_gitignores(root) if respect_gitignore else ()
     # Patterns that ignore the named folder itself have been overruled by naming it.
@@ -126,8 +136,14 @@ def _walk(
                 continue
             if is_folder:
                 stack.append((Path(entry.path), ignores))
-            elif entry.is_file(follow_symlinks=False) or is_file(entry.path):
-                yield start / Path(entry.path).relative_to(root)
+            elif entry.is_file(follow_symlinks=False):  # the folder's own path has no links left
+                yield _below(start, root, entry), entry.path
+            elif is_file(entry.path):
+                yield _below(start, root, entry), os.path.realpath(entry.path)
+
+
+def _below(start: Path, root: Path, entry: os.DirEntry[str]) -> Path:
+    return start / entry.path[len(str(root)) :].lstrip(os.sep)
 
 
 def _entries(folder: Path, unreadable: Callable[[InputError], None] | None) -> list[os.DirEntry[str]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import PurePath
 
 from bnlint.finding import Edit, Finding, Fix
 from bnlint.source.cells import read_notebook
 from bnlint.source.checked import Checked
+from bnlint.source.discover import is_notebook
 from bnlint.source.ignores import ignore_edits, with_ignores
 from bnlint.source.notebook import Notebook
 from bnlint.source.notebook_file import NotebookFile
@@ -17,13 +17,6 @@ from bnlint.source.project import Project
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, compatible
 from bnlint.source.unused import RULE as UNUSED
-
-NOTEBOOK = ".ipynb"
-
-
-def is_notebook(path: str) -> bool:
-    """Whether a file is a notebook, by its name."""
-    return PurePath(path).suffix == NOTEBOOK
 
 
 def inspect(source: bytes, path: str, project: Project | None = None) -> Checked:

@@ -15,11 +15,11 @@ from bnlint.flow.sites import attributes_given, find_sites
 from bnlint.source import from_ast
 from bnlint.source.carriers import STATISTIC, STOP
 from bnlint.source.checked import Checked
-from bnlint.source.definitions import absolute
 from bnlint.source.lower import Lowered, lower, unplaced
 from bnlint.source.outline import Outline, Unit, outline
 from bnlint.source.project import Project
 from bnlint.source.screen import Screened, blanked, reaching, screen
+from bnlint.source.spelling import absolute
 from bnlint.source.taint import joining
 from bnlint.source.text import SourceText, parsed
 from bnlint.source.verdicts import Reported, reported

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pathspec import GitIgnoreSpec
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Patterns:
     @classmethod
     def compile(cls, base: Path, lines: Iterable[str]) -> Patterns:
         """Compile patterns; like git, pass over those that are malformed."""
+        from pathspec import GitIgnoreSpec  # most runs meet no pattern, and it takes a tenth of a short one
+
         return cls(base, GitIgnoreSpec.from_lines(line for line in lines if _is_pattern(line)))
 
     def verdict(self, path: str) -> bool | None:
@@ -35,6 +39,8 @@ def ignored(path: str, patterns: Sequence[Patterns]) -> bool:
 
 
 def _is_pattern(line: str) -> bool:
+    from pathspec import GitIgnoreSpec
+
     try:
         GitIgnoreSpec.from_lines([line])
     except (ValueError, re.error):

@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from bnlint.source.definitions import Definition, Read, absolute, read_file
+from bnlint.source.definitions import Definition, Read, read_file
 from bnlint.source.modules import Module, modules
 from bnlint.source.outline import CALLED, Outline, Unit
 from bnlint.source.screen import Elsewhere, reach
+from bnlint.source.spelling import Spelling, absolute
 from bnlint.source.words import Words
 from bnlint.vocabulary import Vocabulary, no_words
 
@@ -48,7 +49,8 @@ class Project:
 
     def __init__(self, paths: Sequence[Path] = (), vocabulary: Callable[[Path], Vocabulary] = no_words) -> None:
         self.words = Words(vocabulary, self.find, self.read, self._exists, self._remembered)
-        self._spelled = {absolute(path): str(path) for path in paths}
+        #: what findings call a file
+        self.spelled: Callable[[Path], str] = Spelling(paths)
         self._files: dict[Path, Read | None] = {}
         self._memory: dict[Hashable, tuple[object, frozenset[str]]] = {}
         #: as text, which is compared much faster than paths are
@@ -56,11 +58,6 @@ class Project:
         self._needed: dict[Path, frozenset[str]] = {}
 
     # -- files
-
-    def spelled(self, file: Path) -> str:
-        """Return what findings call a file."""
-        here = Path.cwd()
-        return self._spelled.get(file) or str(file.relative_to(here) if file.is_relative_to(here) else file)
 
     def read(self, file: Path) -> Read | None:
         """Read a file for another's sake; None if there is none, or none that can be followed."""

@@ -6,12 +6,12 @@ only if nothing stands in its statement that its rule could ever report.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from bnlint.catalog import BY_CODE
+from bnlint.errors import nearest
 from bnlint.finding import Edit, Finding, Fix, SourceLocation
 from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, STOPS
 from bnlint.source.outline import CONVERSIONS, STATISTICS
@@ -99,7 +99,7 @@ def _finding(suppression: Suppression, index: int, lines: Sequence[str], path: s
     if code in codes:
         message = f"this comment suppresses no {code}: none is found here"
     else:
-        near = difflib.get_close_matches(code, sorted(codes), n=1, cutoff=0.0)[0]
+        near = nearest(code, sorted(codes))
         message = f"no rule has the code {code}; the nearest is {near}"
     return Finding(
         rule.code,

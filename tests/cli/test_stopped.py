@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 from terminal import BAD, FIXED, Cli
 
-from bnlint.source import files
+from bnlint.source import fixing
 
 ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
@@ -135,14 +135,14 @@ def test_a_file_that_changes_meanwhile_is_left_and_the_others_are_fixed(
 ) -> None:
     cli.write("a.py", BAD)
     cli.write("b.py", BAD)
-    replace = files._replace
+    replace = fixing._replace
 
-    def meanwhile(file: files.FixedFile) -> None:
+    def meanwhile(file: fixing.FixedFile) -> None:
         if file.path.name == "a.py":
             cli.write("a.py", "mine = 1\n")
         replace(file)
 
-    monkeypatch.setattr(files, "_replace", meanwhile)
+    monkeypatch.setattr(fixing, "_replace", meanwhile)
     result = cli(*arguments)
     assert result.code == 2
     assert "error: a.py: has changed while it was read, and is left as it is" in result.err.splitlines()
@@ -181,7 +181,7 @@ def test_an_interrupt_that_became_another_error_is_one(cli: Cli, monkeypatch: py
         except KeyboardInterrupt as error:
             raise RuntimeError("while a class was made") from error
 
-    monkeypatch.setattr(files, "fix_text", interrupted)
+    monkeypatch.setattr(fixing, "fix_text", interrupted)
     cli.write("a.py", BAD)
     result = cli("fix")
     assert (result.code, result.err) == (130, "interrupted\n")

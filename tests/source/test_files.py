@@ -9,7 +9,8 @@ import pytest
 from bnlint import atomic
 from bnlint.errors import InputError
 from bnlint.finding import Finding
-from bnlint.source.files import check_files, fix_files, read
+from bnlint.source.files import check_files, read
+from bnlint.source.fixing import fix_files
 
 BAD = b"def f(x):\n    return x - x.mean().detach()\n"
 FIXED = b"def f(x):\n    return x - x.mean()\n"

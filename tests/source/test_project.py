@@ -16,7 +16,8 @@ from snippets import IMPORTS, direction_error
 
 from bnlint.finding import Finding
 from bnlint.source.check import check_source
-from bnlint.source.files import check_files, fix_files
+from bnlint.source.files import check_files
+from bnlint.source.fixing import fix_files
 from bnlint.source.project import Project
 
 _MARK = re.compile(r"#.*\b(BN\d{3})\b")
