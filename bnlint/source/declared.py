@@ -52,7 +52,7 @@ def _mentioned(mentions: Mapping[str, frozenset[str]], methods: Iterable[str]) -
     return Counter(name for each in methods if not _CARE.match(each) for name in mentions.get(each, ()))
 
 
-@functools.lru_cache(1024)
+@functools.lru_cache(64)
 def declared(node: syntax.ClassDef, base: Declared | None) -> Declared:
     """Read the text of one class; it has the methods of its base as well."""
     plain: dict[str, syntax.Node] = {}

@@ -22,9 +22,9 @@ MAX_FILES = 3
 #: what needs more definitions of other files is a builder or a program, no helper of a layer
 MAX_DEFINITIONS = 25
 #: how many files are kept in memory; further ones are read again
-MAX_KEPT = 1_000
+MAX_KEPT = 400
 #: how many facts about names are kept in memory
-MAX_REMEMBERED = 200_000
+MAX_REMEMBERED = 60_000
 #: how often a name may be handed on from file to file
 MAX_REEXPORTS = 300
 

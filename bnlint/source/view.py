@@ -17,7 +17,7 @@ from bnlint.source.values import Scope, Value
 from bnlint.vocabulary import Meaning
 
 #: how many syntax trees of other files are kept
-MAX_TREES = 64
+MAX_TREES = 32
 
 
 @functools.lru_cache(MAX_TREES)
