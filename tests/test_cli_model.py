@@ -60,6 +60,7 @@ GIVEN = ["--code", "train.py", "--input", "4x3x12x12"]
 KEYS = {
     *("code", "name", "severity", "message", "path", "cell", "line", "column", "end_line", "end_column", "symbol"),
     *("statistic", "stop", "fix", "module", "class_name", "gradient_error", "gradient_cosine"),
+    *("step_error", "step_cosine"),
 }
 
 

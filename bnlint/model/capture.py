@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -172,17 +172,21 @@ def _step(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], model: nn.Mod
     named = [*((f"input {index}", leaf) for index, leaf in enumerate(inputs)), *model.named_parameters()]
     sources = {name: leaf for name, leaf in named if leaf.requires_grad}
     live = [output for output in outputs if output.requires_grad]
-    generator = torch.Generator().manual_seed(0)
-    cotangents = [torch.randn(output.shape, generator=generator).to(output) for output in live]
     gradients: dict[str, Tensor | None] = {}
     failure = None
     if live and sources:
         try:
-            found = torch.autograd.grad(live, list(sources.values()), cotangents, allow_unused=True)
+            found = torch.autograd.grad(live, list(sources.values()), cotangents(live), allow_unused=True)
             gradients = dict(zip(sources, found, strict=True))
         except RuntimeError as error:
             failure = f"the backward raises {type(error).__name__}: {first_line(error)}"
     return _Step(tuple(output.detach() for output in outputs), bool(live), gradients, failure)
+
+
+def cotangents(outputs: Iterable[Tensor]) -> list[Tensor]:
+    """Return the gradient that arrives at the outputs of a step from above: normal, for there is no loss."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(output.shape, generator=generator).to(output) for output in outputs]
 
 
 def _unfaithful(model: nn.Module, graph_module: fx.GraphModule, leaves: tuple[Tensor, ...], eager: _Step) -> str | None:
