@@ -111,10 +111,14 @@ def is_custom_norm(module: nn.Module) -> bool:
     return isinstance(module, _NORMS) or (named and channels(module) is not None)
 
 
+def is_native(module: nn.Module) -> bool:
+    """Whether a module is a normalization layer that torch itself wrote: right by definition, and not measured."""
+    return type(module).__module__.startswith("torch.nn.") and isinstance(module, _NORMS)
+
+
 def natives(model: nn.Module) -> int:
-    """Count the normalization layers of a model that torch itself wrote: right by definition, and not measured."""
-    own = (m for m in model.modules() if type(m).__module__.startswith("torch.nn."))
-    return sum(isinstance(module, _NORMS) for module in own)
+    """Count the normalization layers of a model that torch itself wrote."""
+    return sum(map(is_native, model.modules()))
 
 
 def class_name(module: nn.Module) -> str:

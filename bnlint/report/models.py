@@ -22,12 +22,12 @@ _UNLIMITED = 10_000
 
 
 def render(findings: Sequence[Finding], console: Console) -> None:
-    """Print one table for each rule, the layers with the most harm first.
+    """Print one table for each rule and severity, the layers with the most harm first.
 
     Findings of one layer with the same measurement, such as its mean and its variance, share a row. Where the
     console is too narrow, what all layers have in common is told once, above the table.
     """
-    for of_rule in _grouped(findings, lambda finding: finding.code):
+    for of_rule in _grouped(findings, lambda finding: (finding.code, finding.severity)):
         rows = sorted(_grouped(of_rule, lambda finding: (finding.module, finding.measurement)), key=_harm, reverse=True)
         console.print(_headline(of_rule, len(rows), console.encoding))
         cells = [_cells(row, console.encoding) for row in rows]
@@ -38,10 +38,7 @@ def render(findings: Sequence[Finding], console: Console) -> None:
         console.print(_table(cells, shared))
         console.print()
         if _numbers(cells) != _PROOF:
-            told = (
-                "probe: the proof, in float64 on a small normal input; step: the harm in the training step that was run"
-            )
-            console.print(Text(told, "dim"))
+            console.print(Text(_LEGEND, "dim"))
         console.print(Text(f"run `bnlint rule {of_rule[0].code}` for the page\n", "dim"))
 
 

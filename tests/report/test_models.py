@@ -142,6 +142,13 @@ def test_each_rule_has_its_table_and_a_note_is_not_called_wrong() -> None:
     assert "wrong gradient" not in second
 
 
+def test_a_note_of_a_rule_is_in_no_table_of_its_errors() -> None:
+    note = found("meant", "mean", 3, 0.5, severity=Severity.NOTE, message="stopped on purpose")
+    first, second = shown([found("wrong", "mean", 3, 0.9), note]).split("note[BN101]")
+    assert "1 layer trains with a wrong gradient" in first and "meant" not in first
+    assert "stopped on purpose" in second
+
+
 def test_hostile_names_do_not_steer_the_terminal_and_ascii_consoles_work() -> None:
     finding = found("平均\x1b[31m[bold]", "mean", 3, 0.5, class_name="Ключ")
     assert "\x1b" not in shown([finding])
