@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.jit import ScriptModule
 
 from bnlint.errors import AssumptionWarning, BnlintError, CaptureWarning
 from bnlint.finding import Harm, SourceLocation
 from bnlint.flow.purposes import Purpose
-from bnlint.flow.sites import Site, find_sites
+from bnlint.flow.sites import Site
 from bnlint.model.assumed import assumed, described
 from bnlint.model.capture import Capture, capture
-from bnlint.model.harm import Compared, harms, together
-from bnlint.model.lower import Lowered, location_of, lower
+from bnlint.model.harm import Compared, Watched, harms, together
+from bnlint.model.lower import Lowered, location_of
 from bnlint.model.measure import Measured
 from bnlint.model.probe import owner
 from bnlint.model.region import Region, cut_out, is_activation
@@ -72,28 +72,49 @@ def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[st
     Without inputs they are assumed from what the layers take; that they were is said as a `CaptureWarning`.
     """
     given = bool(args or kwargs)
-    captured, told = (capture(model, args, kwargs), "") if given else _on_assumed(model)
-    if captured is None:
+    step, told = (_step(model, args, kwargs), "") if given else _on_assumed(model)
+    if step is None:
         _warn("no input was given, and none fits: layers were measured alone, and other normalizations not seen")
         return [_layer(path, m, None) for path, m in model.named_modules() if is_custom_norm(m)]
-    inline = "normalizations that are no layers of their own may be missed"
+    captured, inline = step.captured, "normalizations that are no layers of their own may be missed"
     if captured.unfaithful is not None:
         _warn(f"the recorded step is not faithful ({captured.unfaithful}): {inline}")
     elif not captured.live:
         _warn(f"no output of the model carries a gradient in training: {inline}")
-    found = list(_found(model, captured))
+    found = list(_found(model, step))
     if not given and (found or not natives(model)):  # where torch wrote all layers, the input does not matter
         what = f"no input was given; the model was run on assumed inputs: {told}"
         warnings.warn(what, AssumptionWarning, stacklevel=2)
     return found
 
 
-def _on_assumed(model: nn.Module) -> tuple[Capture | None, str]:
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A recorded step, the normalizations in it, and by their `id` what their stops do to its gradient."""
+
+    captured: Capture
+    lowered: Lowered
+    sites: list[Site]
+    harm: Mapping[int, Compared]
+
+
+def _step(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> _Step:
+    replays: list[Watched] = []
+
+    def replaying(graph_module: fx.GraphModule) -> Watched:
+        replays.append(Watched(graph_module))
+        return replays[0]
+
+    captured = capture(model, args, kwargs, replaying)
+    return _Step(captured, replays[0].lowered, replays[0].sites, harms(model, captured, replays[0]))
+
+
+def _on_assumed(model: nn.Module) -> tuple[_Step | None, str]:
     """Run a model on inputs that it may take; return also what they were."""
     for given in assumed(model):
         try:
             with without_hooks(model):
-                return capture(model, given), described(given)
+                return _step(model, given), described(given)
         except BnlintError:
             continue
     return None, ""
@@ -130,16 +151,14 @@ def _layer(path: str, module: nn.Module, call: Call | None, compared: Sequence[C
     return Layer(path, module, call, class_name(module), harm=together(compared).harm if compared else None)
 
 
-def _found(model: nn.Module, captured: Capture) -> Iterator[Layer]:
+def _found(model: nn.Module, step: _Step) -> Iterator[Layer]:
     """Yield what normalizes in a recorded step, in the order of the model's modules."""
-    lowered = lower(captured.graph_module)
+    captured, lowered, harm = step.captured, step.lowered, step.harm
     modules = dict(model.named_modules())
-    sites = find_sites(lowered.graph)
-    harm = harms(model, captured, lowered, sites)
     inline: dict[str, list[Site]] = defaultdict(list)
     compared: dict[str, list[Compared]] = defaultdict(list)
     alone: set[str] = set()
-    for site in sites:
+    for site in step.sites:
         path = owner(lowered, site)
         compared[path] += [harm[id(site)]] if id(site) in harm else []
         known = path in captured.calls and path in modules and _stands_alone(modules[path])

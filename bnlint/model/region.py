@@ -74,6 +74,7 @@ class Part:
         start: What it normalizes.
         ends: What it makes of it.
         others: What it uses beside it.
+        inside: The nodes between, the ends among them.
         graph_module: The operations between.
     """
 
@@ -82,9 +83,13 @@ class Part:
         self.start = lowered.nodes[site.input]
         inside = _between(self.start, uses)
         while "shape" not in self.start.meta:  # a call that returns several tensors: the part of it that is used
-            self.start = next(user for user in self.start.users if user in inside)
+            following = next((user for user in self.start.users if user in inside), None)
+            if following is None:
+                raise InputError("what a statistic is of cannot be told from the recorded step")
+            self.start = following
             inside = _between(self.start, uses)
         self.ends = [use for use in dict.fromkeys(uses) if not any(user in inside for user in use.users)] or uses[-1:]
+        self.inside = frozenset(inside)
         order = [node for node in self.start.graph.nodes if node in inside]
         used = dict.fromkeys(source for node in order for source in node.all_input_nodes)
         self.others = [node for node in used if node is not self.start and node not in inside]
