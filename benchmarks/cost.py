@@ -4,8 +4,8 @@
     python benchmarks/cost.py --only resnet18
 
 torchvision must be installed. Each model is measured as torch wrote its normalization, and with that swapped for a twin
-written by hand that detaches its statistics. Steps and checks alternate in one process, on one thread; the least of
-each counts. Peak memory is that of processes of their own, above what they held with the model built. Nothing here is a
+written by hand that detaches its statistics. Steps and checks alternate in one process, on one thread; the least
+processor time of each counts. Peak memory is that of processes of their own, above what they held with the model built. Nothing here is a
 test: times are looked at by people.
 """
 
@@ -93,9 +93,9 @@ def check(model: nn.Module, inputs: tuple[Any, ...]) -> int:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     action()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def timed(name: str, kind: str) -> None:
