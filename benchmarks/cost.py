@@ -5,8 +5,8 @@
 
 torchvision must be installed. Each model is measured as torch wrote its normalization, and with that swapped for a twin
 written by hand that detaches its statistics. Steps and checks alternate in one process, on one thread; the least
-processor time of each counts. Peak memory is that of processes of their own, above what they held with the model built. Nothing here is a
-test: times are looked at by people.
+processor time of each counts. Peak memory is that of processes of their own, above what they held with the model built.
+Nothing here is a test: times are looked at by people.
 """
 
 from __future__ import annotations

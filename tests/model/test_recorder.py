@@ -10,7 +10,6 @@ from torch import nn
 from bnlint.model.capture import capture
 from bnlint.model.layers import find_layers
 
-
 SEEN = []
 
 
