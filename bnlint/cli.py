@@ -105,6 +105,9 @@ def cli() -> None:
 @_model_options
 @_format_option
 @click.option("-o", "--output-file", type=Path, metavar="FILE", help="Print findings into this file.")
+@click.option(
+    "--report", type=Path, metavar="FILE", help="Write a page about the models (HTML): every layer, every stop."
+)
 @click.option("--statistics", is_flag=True, help="Count the findings of each rule instead of printing them.")
 @click.option("--show-files", is_flag=True, help="Print the source files that would be checked, and check none.")
 @click.option("--fix", is_flag=True, help="Fix source before the report, as `bnlint fix` does.")

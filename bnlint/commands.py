@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from bnlint.config import KEYS, as_toml
 from bnlint.errors import InputError, UsageError, needing, one_line, told
 from bnlint.finding import Finding
 from bnlint.known import read_baseline, unknown, write_baseline
+from bnlint.overview import Overview
 from bnlint.paths import exists
 from bnlint.reader import Reader
 from bnlint.report import statistics
@@ -55,12 +56,17 @@ def _check(sorted_targets: Targets, settings: Settings) -> int:
     if options["show_files"]:
         paper.say("\n".join(str(path) for path in sources.files))
         return 0
-    require_other_output(options["output_file"], sources.files)
+    precious = [*sources.files, *sorted_targets.checkpoints, *options["code"]]
+    require_other_output(precious, options["output_file"], options["report"])
     known = read_baseline(settings)
     seen = _find(sorted_targets, sources, settings)
     if options["write_baseline"]:
         return write_baseline(seen.findings, sources.reader, settings)
     found = unknown(seen.findings, known, sources.reader, sources, settings)
+    if options["report"] is not None:
+        from bnlint.modelreport import write_report
+
+        write_report(options["report"], seen.overview, found, sources.reader, settings=settings, targets=sorted_targets)
     if options["statistics"]:
         paper.say(statistics.render(found, paper.output_format))
     else:
@@ -153,12 +159,13 @@ def _sources(targets: Targets, settings: Settings) -> Sources:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the engines saw: findings, what was looked at in words, functions that were lost, files not read."""
+    """What the engines saw: findings, what was looked at in words, functions that were lost, files not read, layers."""
 
     findings: list[Finding]
     told: list[str]
     lost: Sequence[tuple[Path, str]] = ()
     unreadable: Sequence[InputError] = ()
+    overview: Overview = field(default_factory=Overview)
 
 
 def _find(targets: Targets, sources: Sources, settings: Settings) -> _Seen:
@@ -170,9 +177,9 @@ def _find(targets: Targets, sources: Sources, settings: Settings) -> _Seen:
     if targets.models:
         from bnlint import runtime
 
-        measured, told = runtime.check(targets, options)
-        found = [*seen.findings, *(finding for finding in measured if settings.wanted(finding))]
-        seen = replace(seen, findings=found, told=[*seen.told, told])
+        models = runtime.check(targets, options)
+        found = [*seen.findings, *(finding for finding in models.findings if settings.wanted(finding))]
+        seen = replace(seen, findings=found, told=[*seen.told, models.told], overview=models.overview)
     return replace(seen, findings=[relative(finding) for finding in seen.findings])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -79,18 +80,42 @@ class Fix:
 
 
 @dataclass(frozen=True, slots=True)
+class Harm:
+    """How far the gradient of a training step is from the true one.
+
+    It is that with respect to the input of a layer, in the step that was recorded: on its own input, in its own
+    precision, with the gradient that arrives from the layers behind it. `error` and `cosine` mean what they mean in
+    `Measurement`.
+    """
+
+    error: float
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
-    """How far the gradient that training sees is from the true one (both in float64).
+    """How far the gradient that training sees is from the true one, in float64 on a small input of unit variance.
 
     `error` is the relative error `|g - g_true| / |g_true|`, `cosine` the cosine of the angle between the
     two. Both are estimates where `exact` is false: the stop could not be taken out to compare. `flows` says for
-    each statistic (`mean`, `var`) whether its gradient was measured to flow.
+    each statistic (`mean`, `var`) whether its gradient was measured to flow. `disagreement` is the proof: that of
+    autograd with a finite difference of the layer's own outputs, on an input of this `shape`. `harm` is what comes of
+    it in the recorded step, where that can be told.
     """
 
     error: float
     cosine: float
     flows: tuple[tuple[str, bool], ...] = ()
     exact: bool = True
+    disagreement: float | None = None
+    shape: tuple[int, ...] = ()
+    harm: Harm | None = None
+
+    @property
+    def ranked(self) -> float:
+        """The error that findings are sorted by: that of the training step where it is known."""
+        error = self.error if self.harm is None else self.harm.error
+        return math.inf if math.isnan(error) else error
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,57 +14,76 @@ import click
 
 from bnlint.errors import needing
 from bnlint.finding import Finding
+from bnlint.overview import LayerOverview, ModelOverview, Overview
 from bnlint.shell import Paper, progress, told_warnings, write
 from bnlint.targets import Targets
 
 
-def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], str]:
-    """Measure the models that were named; what they print goes to stderr.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the models of a run gave: findings, in words what was measured, and every layer."""
 
-    Returns:
-        The findings, and in words what was measured.
-    """
+    findings: list[Finding]
+    told: str
+    overview: Overview
+
+
+def check(targets: Targets, options: Mapping[str, Any]) -> Measured:
+    """Measure the models that were named; what they print goes to stderr."""
     quiet = options["quiet"]
     with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
+        import torch
+
         from bnlint.checkpoint.compiled import load_compiled
         from bnlint.checkpoint.formats import load, modules
         from bnlint.checkpoint.repair import check_checkpoint
         from bnlint.model.check import check_layers, require_measured
         from bnlint.model.factories import load_factory
         from bnlint.model.inputs import parse_inputs, usable_device
-        from bnlint.model.layers import find_layers, natives
+        from bnlint.model.layers import find_layers
+        from bnlint.model.overview import overview
         from bnlint.model.ranks import join, rank
-        from bnlint.model.verdict import findings_of
 
         join()
         device = usable_device(options["device"])
         inputs = parse_inputs(options["input_specs"], options["inputs_from"]).to(device)
-        checked, native = [], 0
+        found: list[ModelOverview] = []
         for target in targets.factories:
             model = load_factory(target, device)
             given = inputs.fitted(model)
-            native += natives(model)
             layers = find_layers(model, given.args, given.kwargs)
             with progress(len(layers), "measuring", quiet) as advance:
-                checked += list(check_layers(layers, advance))
-            require_measured(checked)
+                of_target = list(check_layers(layers, advance))
+            require_measured(of_target)
+            found.append(overview(target, [("", model)], of_target))
         for path in targets.checkpoints:
             trust = _trust(options)
             checkpoint = load_compiled(path, trust, str(device)) or load(path, trust, map_location=str(device))
-            native += sum(natives(model) for _, model in modules(checkpoint.content))
             with progress(None, "measuring", quiet) as advance:
-                checked += check_checkpoint(checkpoint, inputs, advance)
+                of_target = check_checkpoint(checkpoint, inputs, advance)
+            found.append(overview(str(path), modules(checkpoint.content), of_target))
         if rank():
             raise click.exceptions.Exit(0)  # the first process speaks for all
-    for item in checked:
-        if item.problem is not None:
-            click.echo(f"not measured: {item.layer.path}: {item.problem}", err=True)
-    measured = sum(1 for item in checked if item.measured)
+    seen = [layer for model in found for layer in model.layers]
+    for layer in seen:
+        if layer.problem:
+            click.echo(f"not measured: {layer.place.module}: {layer.problem}", err=True)
+    facts = (("input", _described(options)), ("device", str(device)), ("torch", str(torch.__version__)))
+    findings = [finding for layer in seen for finding in layer.findings]
+    return Measured(findings, _told(seen), Overview(tuple(found), facts))
+
+
+def _told(layers: Sequence[LayerOverview]) -> str:
+    measured = sum(layer.measurement is not None for layer in layers)
     if measured:
-        told = f"{measured} normalization layer{'s' * (measured != 1)} measured"
-    else:
-        told = f"{native} normalization layers, all of them torch's own" if native else "no normalization found"
-    return [f for item in checked for f in findings_of(item)], told
+        return f"{measured} normalization layer{'s' * (measured != 1)} measured"
+    native = sum(not layer.problem for layer in layers)
+    return f"{native} normalization layers, all of them torch's own" if native else "no normalization found"
+
+
+def _described(options: Mapping[str, Any]) -> str:
+    given = [f"--input {spec}" for spec in options["input_specs"]]
+    return " ".join(given) or (f"--inputs {options['inputs_from']}" if options["inputs_from"] else "assumed")
 
 
 def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, certificate: Path | None) -> None:

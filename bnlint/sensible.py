@@ -22,6 +22,12 @@ def require_checkable(targets: Targets, settings: Settings) -> None:
     _ = settings.cache, settings.base  # a wrong one is told before anything is fixed
     if options["output_file"] is not None:
         atomic.require_place(options["output_file"])
+    if options["report"] is not None:
+        if not targets.models:
+            raise UsageError(
+                "--report is about models, and there is only source", hint="bnlint check model.pt --report page.html"
+            )
+        atomic.require_place(options["report"])
     if options["statistics"] and base.output_format not in statistics.FORMATS:
         raise UsageError(
             f"--statistics has no {base.output_format} format", hint=f"there are {', '.join(statistics.FORMATS)}"
@@ -66,10 +72,17 @@ def require_fixable(
             atomic.require_place(file)
 
 
-def require_other_output(output: Path | None, files: Sequence[Path]) -> None:
-    """Refuse to print findings into a file in which they are looked for: an argument was forgotten."""
-    if output is not None and exists(output) and any(exists(file) and output.samefile(file) for file in files):
-        raise UsageError("-o would print the findings over this file to check", where=str(output))
+def require_other_output(files: Sequence[Path], output: Path | None, report: Path | None) -> None:
+    """Refuse to write over a file that is checked, an argument was forgotten; and to write two things into one file."""
+    for option, written in (("-o", output), ("--report", report)):
+        if written is not None and any(_same(written, file) for file in files):
+            raise UsageError(f"{option} would be written over this file to check", where=str(written))
+    if output is not None and report is not None and (output.resolve() == report.resolve() or _same(output, report)):
+        raise UsageError("-o and --report write two things into one file", where=str(report))
+
+
+def _same(one: Path, other: Path) -> bool:
+    return exists(one) and exists(other) and one.samefile(other)
 
 
 def _require_models(targets: Targets, options: Mapping[str, Any]) -> None:

@@ -60,6 +60,7 @@ GIVEN = ["--code", "train.py", "--input", "4x3x12x12"]
 KEYS = {
     *("code", "name", "severity", "message", "path", "cell", "line", "column", "end_line", "end_column", "symbol"),
     *("statistic", "stop", "fix", "module", "class_name", "gradient_error", "gradient_cosine"),
+    *("step_error", "step_cosine"),
 }
 
 
@@ -393,3 +394,48 @@ def test_a_compiled_archive_is_checked_with_its_lines(user, cli, monkeypatch):
 
     assert code == 1 and len(out.splitlines()) == 4
     assert all(f"train.py:{line}:" in out for line in lines_with(".detach()"))
+
+
+def test_a_report_is_one_page_with_every_layer_the_stop_and_the_fix(user, cli):
+    code, out, err = cli("check", "train:make", "--input", "4x3x12x12", "--report", "page.html")
+    page = (user / "page.html").read_text(encoding="utf-8")
+    assert code == 1 and "BN101" in out and "Traceback" not in err
+    assert "2 of 2 normalization layers train with a wrong gradient" in page
+    assert page.count('id="layer-') == 2 and page.count("<article") == 2 and page.count("<svg") == 2
+    assert '<mark class="stop">.detach()</mark>' in page and "train.py" in page and str(user) not in page
+    assert "<del>" in page and "<ins>" in page and "bnlint fix train.py" in page
+    assert "--input 4x3x12x12" in page
+
+
+def test_a_report_on_a_checkpoint_names_its_repair_and_leaves_ignored_rules_out(user, cli):
+    arguments = ("check", "model.pt", *GIVEN, "--report", "page.html")
+    assert cli(*arguments)[0] == 1
+    page = (user / "page.html").read_text(encoding="utf-8")
+    assert "bnlint fix model.pt -o model-repaired.pt" in page and "model.pt" in page
+    assert cli(*arguments, "--ignore", "BN101")[0] == 0
+    page = (user / "page.html").read_text(encoding="utf-8")
+    assert "<article" not in page and page.count('id="layer-') == 2
+    assert "What was found in 2 normalization layers is ignored" in page and "is right" not in page
+
+
+def test_a_report_on_a_right_model_says_so(user, cli):
+    assert cli("check", "train:make_right", "--input", "4x3x12x12", "--report", "page.html")[0] == 0
+    assert "All 2 normalization layers are torch’s own" in (user / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("train.py", "--report", "page.html"), "--report is about models"),
+        (("model.pt", *GIVEN, "--report", "model.pt"), "--report would be written over this file"),
+        (("model.pt", *GIVEN, "--report", "train.py"), "--report would be written over this file"),
+        (("model.pt", *GIVEN, "-o", "model.pt"), "-o would be written over this file"),
+        (("model.pt", *GIVEN, "--report", "missing/page.html"), "cannot be written"),
+        (("model.pt", *GIVEN, "--report", "page.html", "-o", "page.html"), "into one file"),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused_before_anything_is_measured(user, cli, arguments, said):
+    before = {path: path.read_bytes() for path in user.iterdir() if path.is_file()}
+    code, out, err = cli("check", *arguments)
+    assert (code, out) == (2, "") and said in err
+    assert {path: path.read_bytes() for path in user.iterdir() if path.is_file()} == before

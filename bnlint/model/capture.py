@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Capture:
         inputs: The tensors of the placeholders, in order; floating ones require a gradient.
         outputs: The tensors that the model returned, in order, detached.
         live: Whether any of them carries a gradient.
-        calls: For each module path the arguments of its first call, tensors detached.
+        calls: For each module path the arguments of its first call, tensors detached (see `shapes.shape_told`).
         unfaithful: None, or why a replay does not give the output or the gradient of the model.
     """
 
@@ -65,13 +65,19 @@ class _Inputs:
     values: tuple[Tensor, ...]
 
 
-def capture(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Capture:
+def capture(
+    model: nn.Module,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    replaying: Callable[[fx.GraphModule], Replay] = Replay,
+) -> Capture:
     """Record one train-mode step of `model(*args, **kwargs)`; the model is left exactly as found.
 
     Floating inputs are made to require a gradient, or everything before the first parameter would count as
     stopped: a normalization of the raw input could not be told from one whose gradient is cut off. (Where the
     forward cannot take such inputs, it gets plain ones.) The model runs with the training flags that
-    `model.train()` gives it. It is run twice, and the recorded graph once more, from the same random state.
+    `model.train()` gives it. It is run twice, and the recorded graph once more, from the same random state; `replaying`
+    makes what runs the graph, and may look at that run.
 
     Raises:
         InputError: The forward raises, its output is NaN, an input is empty, or an argument or the model's state cannot
@@ -91,7 +97,7 @@ def capture(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[str, A
             train(model)
             recording = record(model, inputs.args, inputs.kwargs, inputs.values)
         graph_module = fx.GraphModule(recording.attributes, recording.graph)
-        unfaithful = _unfaithful(model, graph_module, inputs.leaves, eager)
+        unfaithful = _unfaithful(model, replaying(graph_module), inputs.leaves, eager)
     return Capture(graph_module, inputs.leaves, eager.outputs, eager.live, recording.calls, unfaithful)
 
 
@@ -168,36 +174,46 @@ def _runs_in_evaluation(model: nn.Module, args: tuple[Any, ...], kwargs: dict[st
     return True
 
 
-def _step(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], model: nn.Module) -> _Step:
+def _step(
+    outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], model: nn.Module, replay: Replay | None = None
+) -> _Step:
     named = [*((f"input {index}", leaf) for index, leaf in enumerate(inputs)), *model.named_parameters()]
     sources = {name: leaf for name, leaf in named if leaf.requires_grad}
     live = [output for output in outputs if output.requires_grad]
-    generator = torch.Generator().manual_seed(0)
-    cotangents = [torch.randn(output.shape, generator=generator).to(output) for output in live]
     gradients: dict[str, Tensor | None] = {}
     failure = None
     if live and sources:
         try:
-            found = torch.autograd.grad(live, list(sources.values()), cotangents, allow_unused=True)
-            gradients = dict(zip(sources, found, strict=True))
+            watched = replay.watched() if replay is not None else []
+            asked: list[Any] = [*sources.values(), *watched]
+            found = torch.autograd.grad(live, asked, cotangents(live), retain_graph=bool(watched), allow_unused=True)
+            gradients = dict(zip(sources, found, strict=False))
+            if replay is not None and watched:
+                replay.arrived(found[len(sources) :])
         except RuntimeError as error:
             failure = f"the backward raises {type(error).__name__}: {first_line(error)}"
     return _Step(tuple(output.detach() for output in outputs), bool(live), gradients, failure)
 
 
-def _unfaithful(model: nn.Module, graph_module: fx.GraphModule, leaves: tuple[Tensor, ...], eager: _Step) -> str | None:
+def cotangents(outputs: Iterable[Tensor]) -> list[Tensor]:
+    """Return the gradient that arrives at the outputs of a step from above: normal, for there is no loss."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(output.shape, generator=generator).to(output) for output in outputs]
+
+
+def _unfaithful(model: nn.Module, replay: Replay, leaves: tuple[Tensor, ...], eager: _Step) -> str | None:
     if eager.failure is not None:
         return eager.failure
     with (
         preserved(model),
-        preserved(graph_module, model.parameters()),
+        preserved(replay.module, model.parameters()),
     ):  # the model too, for opaque calls run parts of it
         train(model)
         try:
-            outputs = Replay(graph_module).run(*(leaf.clone() for leaf in leaves))
+            outputs = replay.run(*(leaf.clone() for leaf in leaves))
         except Exception as error:
             return f"the replay raises {type(error).__name__}: {first_line(error)}"
-        replayed = _step(outputs, leaves, model)
+        replayed = _step(outputs, leaves, model, replay)
     if replayed.failure is not None:
         return f"in the replay {replayed.failure}"
     for index, (ours, theirs) in enumerate(zip(replayed.outputs, eager.outputs, strict=True)):

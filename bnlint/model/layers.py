@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.jit import ScriptModule
 
 from bnlint.errors import AssumptionWarning, BnlintError, CaptureWarning
-from bnlint.finding import SourceLocation
+from bnlint.finding import Harm, SourceLocation
 from bnlint.flow.purposes import Purpose
-from bnlint.flow.sites import Site, find_sites
+from bnlint.flow.sites import Site
 from bnlint.model.assumed import assumed, described
 from bnlint.model.capture import Capture, capture
-from bnlint.model.lower import Lowered, location_of, lower
+from bnlint.model.harm import Compared, Watched, harms, together
+from bnlint.model.lower import Lowered, location_of
 from bnlint.model.measure import Measured
 from bnlint.model.probe import owner
 from bnlint.model.region import Region, cut_out, is_activation
@@ -40,6 +41,7 @@ class Layer:
         call: The arguments of one of its calls where the model was run.
         class_name: The class that a user knows it by.
         purposes: Why stops in it are meant, as far as the operations around it tell.
+        harm: What its stops do to the gradient of the recorded step, where that can be told.
     """
 
     path: str
@@ -47,6 +49,7 @@ class Layer:
     call: Call | None
     class_name: str
     purposes: Mapping[Key, Purpose] = field(default_factory=dict)
+    harm: Harm | None = None
 
     @property
     def whole(self) -> bool:
@@ -68,33 +71,57 @@ def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[st
 
     Without inputs they are assumed from what the layers take; that they were is said as a `CaptureWarning`.
     """
-    captured = capture(model, args, kwargs) if args or kwargs else _on_assumed(model)
-    if captured is None:
+    given = bool(args or kwargs)
+    step, told = (_step(model, args, kwargs), "") if given else _on_assumed(model)
+    if step is None:
+        _warn("no input was given, and none fits: layers were measured alone, and other normalizations not seen")
         return [_layer(path, m, None) for path, m in model.named_modules() if is_custom_norm(m)]
-    inline = "normalizations that are no layers of their own may be missed"
+    captured, inline = step.captured, "normalizations that are no layers of their own may be missed"
     if captured.unfaithful is not None:
         _warn(f"the recorded step is not faithful ({captured.unfaithful}): {inline}")
     elif not captured.live:
         _warn(f"no output of the model carries a gradient in training: {inline}")
-    return list(_found(model, captured))
+    found = list(_found(model, step))
+    if not given and (found or not natives(model)):  # where torch wrote all layers, the input does not matter
+        what = f"no input was given; the model was run on assumed inputs: {told}"
+        warnings.warn(what, AssumptionWarning, stacklevel=2)
+    return found
 
 
-def _on_assumed(model: nn.Module) -> Capture | None:
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A recorded step, the normalizations in it, and by their `id` what their stops do to its gradient."""
+
+    captured: Capture
+    lowered: Lowered
+    sites: list[Site]
+    harm: Mapping[int, Compared]
+
+
+def _step(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> _Step:
+    replays: list[Watched] = []
+
+    def replaying(graph_module: fx.GraphModule) -> Watched:
+        replays.append(Watched(graph_module))
+        return replays[0]
+
+    captured = capture(model, args, kwargs, replaying)
+    return _Step(captured, replays[0].lowered, replays[0].sites, harms(model, captured, replays[0]))
+
+
+def _on_assumed(model: nn.Module) -> tuple[_Step | None, str]:
+    """Run a model on inputs that it may take; return also what they were."""
     for given in assumed(model):
         try:
             with without_hooks(model):
-                captured = capture(model, given)
+                return _step(model, given), described(given)
         except BnlintError:
             continue
-        what = f"no input was given; the model was run on assumed inputs: {described(given)}"
-        warnings.warn(what, AssumptionWarning, stacklevel=3)
-        return captured
-    _warn("no input was given, and none fits: layers were measured alone, and what is no layer of its own was not seen")
-    return None
+    return None, ""
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, CaptureWarning, stacklevel=4)
+    warnings.warn(message, CaptureWarning, stacklevel=3)
 
 
 def is_custom_norm(module: nn.Module) -> bool:
@@ -105,10 +132,14 @@ def is_custom_norm(module: nn.Module) -> bool:
     return isinstance(module, _NORMS) or (named and channels(module) is not None)
 
 
+def is_native(module: nn.Module) -> bool:
+    """Whether a module is a normalization layer that torch itself wrote: right by definition, and not measured."""
+    return type(module).__module__.startswith("torch.nn.") and isinstance(module, _NORMS)
+
+
 def natives(model: nn.Module) -> int:
-    """Count the normalization layers of a model that torch itself wrote: right by definition, and not measured."""
-    own = (m for m in model.modules() if type(m).__module__.startswith("torch.nn."))
-    return sum(isinstance(module, _NORMS) for module in own)
+    """Count the normalization layers of a model that torch itself wrote."""
+    return sum(map(is_native, model.modules()))
 
 
 def class_name(module: nn.Module) -> str:
@@ -116,37 +147,40 @@ def class_name(module: nn.Module) -> str:
     return str(module.original_name) if isinstance(module, ScriptModule) else type(module).__name__
 
 
-def _layer(path: str, module: nn.Module, call: Call | None) -> Layer:
-    return Layer(path, module, call, class_name(module))
+def _layer(path: str, module: nn.Module, call: Call | None, compared: Sequence[Compared] = ()) -> Layer:
+    return Layer(path, module, call, class_name(module), harm=together(compared).harm if compared else None)
 
 
-def _found(model: nn.Module, captured: Capture) -> Iterator[Layer]:
+def _found(model: nn.Module, step: _Step) -> Iterator[Layer]:
     """Yield what normalizes in a recorded step, in the order of the model's modules."""
-    lowered = lower(captured.graph_module)
+    captured, lowered, harm = step.captured, step.lowered, step.harm
     modules = dict(model.named_modules())
     inline: dict[str, list[Site]] = defaultdict(list)
+    compared: dict[str, list[Compared]] = defaultdict(list)
     alone: set[str] = set()
-    for site in find_sites(lowered.graph):
+    for site in step.sites:
         path = owner(lowered, site)
+        compared[path] += [harm[id(site)]] if id(site) in harm else []
         known = path in captured.calls and path in modules and _stands_alone(modules[path])
         if known and is_activation(lowered, site):
             alone.add(path)
         else:
             inline[path].append(site)
     alone |= {path for path, module in modules.items() if is_custom_norm(module) and path in captured.calls}
-    regions = _regions(model, captured, lowered, [site for sites in inline.values() for site in sites])
+    regions = _regions(model, captured, lowered, [site for of_path in inline.values() for site in of_path])
     for path in dict.fromkeys([*modules, *inline]):
         if path in alone:
-            yield _layer(path, modules[path], captured.calls[path])
+            yield _layer(path, modules[path], captured.calls[path], compared[path])
         for site in inline.get(path, ()):
             name = _class_around(modules, path)
             if id(site) not in regions:
                 if path in captured.calls and path in modules:
-                    yield _layer(path, modules[path], captured.calls[path])
+                    yield _layer(path, modules[path], captured.calls[path], compared[path])
                     break
                 continue
             region, tensor = regions[id(site)]
-            yield Layer(path, region, ((tensor,), {}), name, _purposes(lowered, site))
+            done = harm[id(site)].harm if id(site) in harm else None
+            yield Layer(path, region, ((tensor,), {}), name, _purposes(lowered, site), done)
 
 
 def _stands_alone(module: nn.Module) -> bool:

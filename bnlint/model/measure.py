@@ -84,9 +84,9 @@ def _measure(layer: nn.Module, call: Call | None) -> Measured:
         warnings.simplefilter("ignore")  # the layer is run some forty times
         probe = Probe(layer, call)
         seen = probe.gradient(probe.module)
+        truth = probe.truth()  # first: once it is confirmed at one size of step, no other has to be tried
         disagreement = probe.disagreement(seen)
         deliberate = disagreement > THRESHOLD and probe.deliberate(seen)
-        truth = probe.truth()
         harm: list[tuple[int, float]] = []
         if truth is not None:
             error, cosine = compare(seen, truth)

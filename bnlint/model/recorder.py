@@ -58,6 +58,7 @@ from bnlint.model.opaque import OpaqueCall, module_calls, opaque_calls
 from bnlint.model.replay import node_by_node, set_attribute, set_item, written
 from bnlint.model.script import Interpreter
 from bnlint.model.scripted import Unsupported
+from bnlint.model.shapes import shape_told
 
 _ESCAPES = {
     "item",
@@ -81,11 +82,10 @@ _LITERALS = {
 
 @dataclass(frozen=True)
 class Recording:
-    """A graph, the objects its `get_attr` nodes name, what the model returned, and each module's first call."""
+    """A graph, what its `get_attr` nodes name, and each module's first call (`shape_told`)."""
 
     graph: fx.Graph
     attributes: dict[str, Any]
-    result: Any
     calls: dict[str, tuple[tuple[Any, ...], dict[str, Any]]]
 
 
@@ -97,11 +97,14 @@ def record(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], inpu
     recorder = Recorder(model, sys._getframe())
     for index, tensor in enumerate(inputs):
         recorder.bind(recorder.graph.placeholder(f"input_{index}"), tensor)
-    with module_calls(recorder.entered), opaque_calls(recorder.opaque), recorder:
-        result = model(*args, **kwargs)
-    recorder.rebound(model)
-    recorder.graph.output(tuple(recorder.argument(tensor) for tensor in tensors_in(result)))
-    return Recording(recorder.graph, recorder.attributes, result, recorder.calls)
+    try:
+        with module_calls(recorder.entered), opaque_calls(recorder.opaque), recorder:
+            result = model(*args, **kwargs)
+        recorder.rebound(model)
+        recorder.graph.output(tuple(recorder.argument(tensor) for tensor in tensors_in(result)))
+    finally:  # the frame that is kept there would keep all tensors of the run, until garbage is collected
+        del recorder._base, recorder._memory
+    return Recording(recorder.graph, recorder.attributes, recorder.calls)
 
 
 class Recorder(TorchFunctionMode):
@@ -153,7 +156,7 @@ class Recorder(TorchFunctionMode):
     def _at(self, path: str, call: tuple[tuple[Any, ...], dict[str, Any]] | None) -> Iterator[None]:
         if path not in self.calls and call is not None:
             with torch._C.DisableTorchFunction():
-                self.calls[path] = tree_map_only(Tensor, Tensor.detach, call)
+                self.calls[path] = shape_told(tree_map_only(Tensor, Tensor.detach, call))
         self._path.append(path)
         try:
             yield

@@ -48,7 +48,7 @@ def cut_out(
     Raises:
         InputError: The recorded step cannot be run again.
     """
-    parts = [_Part(lowered, site) for site in sites]
+    parts = [Part(lowered, site) for site in sites]
     wanted = {node for part in parts for node in (part.start, *part.others)}
     values = _values(model, captured, wanted)
     return [(Region(part.graph_module, [values[node] for node in part.others]), values[part.start]) for part in parts]
@@ -67,21 +67,33 @@ def is_activation(lowered: Lowered, site: Site) -> bool:
     return False
 
 
-class _Part:
-    """The nodes of a site: `start` is what it normalizes, `others` what it uses beside it."""
+class Part:
+    """The nodes of a site.
+
+    Attributes:
+        start: What it normalizes.
+        ends: What it makes of it.
+        others: What it uses beside it.
+        inside: The nodes between, the ends among them.
+        graph_module: The operations between.
+    """
 
     def __init__(self, lowered: Lowered, site: Site) -> None:
         uses = [lowered.nodes[statistic.use] for statistic in site.statistics]
         self.start = lowered.nodes[site.input]
         inside = _between(self.start, uses)
         while "shape" not in self.start.meta:  # a call that returns several tensors: the part of it that is used
-            self.start = next(user for user in self.start.users if user in inside)
+            following = next((user for user in self.start.users if user in inside), None)
+            if following is None:
+                raise InputError("what a statistic is of cannot be told from the recorded step")
+            self.start = following
             inside = _between(self.start, uses)
-        ends = [use for use in dict.fromkeys(uses) if not any(user in inside for user in use.users)]
+        self.ends = [use for use in dict.fromkeys(uses) if not any(user in inside for user in use.users)] or uses[-1:]
+        self.inside = frozenset(inside)
         order = [node for node in self.start.graph.nodes if node in inside]
         used = dict.fromkeys(source for node in order for source in node.all_input_nodes)
         self.others = [node for node in used if node is not self.start and node not in inside]
-        self.graph_module = fx.GraphModule(nn.Module(), self._copied(order, ends or uses[-1:]))
+        self.graph_module = fx.GraphModule(nn.Module(), self._copied(order, self.ends))
 
     def _copied(self, order: list[fx.Node], ends: list[fx.Node]) -> fx.Graph:
         graph = fx.Graph()

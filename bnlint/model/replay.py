@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.autograd.graph import GradientEdge
 
 from bnlint.model.told import place_of, telling
 
@@ -38,6 +39,13 @@ class Replay(fx.Interpreter):
     A replay updates the buffers of the graph module as the model would update its own, and may change its
     inputs in place: pass clones, and run it inside `preserved(graph_module)` to run it twice.
     """
+
+    def watched(self) -> list[GradientEdge]:
+        """Return where, beside the inputs, the gradient of the outputs is asked for after a run: here nowhere."""
+        return []
+
+    def arrived(self, gradients: Sequence[Tensor | None]) -> None:
+        """Take the gradients that arrive there, while autograd's graph is still whole."""
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node in its own modes; plumbing nodes have none."""

@@ -51,6 +51,20 @@ def candidates(layer: nn.Module, call: Call | None, *, seed: int = 0, shrink: bo
         yield args, kwargs
 
 
+def shape_told(call: Call) -> Call:
+    """Return a call whose first floating tensor has no numbers of its own: it tells shape, type and device.
+
+    That is the one that a probe replaces, and the largest: those of all layers would double the memory of a step.
+    """
+    leaves, spec = tree_flatten(call)
+    first = next((i for i, leaf in enumerate(leaves) if floating(leaf)), None)
+    if first is None or leaves[first].layout is not torch.strided:
+        return call
+    leaves[first] = leaves[first].new_zeros(()).expand(leaves[first].shape)
+    args, kwargs = tree_unflatten(leaves, spec)
+    return args, kwargs
+
+
 def shrunk(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """Yield smaller shapes that a layer might take as well: batch and space, then batch alone, then as it is."""
     if len(shape) > 2:

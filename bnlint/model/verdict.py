@@ -24,16 +24,16 @@ def findings_of(checked: Checked) -> Iterator[Finding]:
     where = ModuleLocation(checked.layer.path, checked.layer.class_name)
     measured = _with_purposes(measured, checked.layer)
     shown = _shown(measured)
-    yield from (_of_trait(rule, where, measured, trait) for rule, trait in shown)
+    yield from (_of_trait(rule, where, checked.layer, measured, trait) for rule, trait in shown)
     if not measured.wrong:
         yield from _exchanged(measured, where)
-        yield from _meant(measured, where)
+        yield from _meant(measured, checked.layer, where)
     if not measured.wrong or any(trait.kind is Kind.RUNNING_IN_TRAINING for _, trait in shown):
         return
     statistics = [s for site in measured.sites for s in site.statistics]
     stopped = [s for s in statistics if measured.stopped(s)]
     flows = tuple((s.name, s not in stopped) for s in statistics)
-    measurement = Measurement(measured.error, measured.cosine, flows, measured.exact)
+    measurement = measurement_of(measured, checked.layer, flows)
     for statistic in stopped:
         graph = measured.lowered.graph
         stop = graph[statistic.stops[0]]
@@ -48,6 +48,19 @@ def findings_of(checked: Checked) -> Iterator[Finding]:
         rule = judge(fact, "runtime")
         if rule is not None:
             yield _unseen(_finding(rule, fact, where, measurement), suspects(measured.lowered))
+
+
+def measurement_of(measured: Measured, layer: Layer, flows: tuple[tuple[str, bool], ...] = ()) -> Measurement:
+    """Return what was measured of a layer, for reports; the harm counts only where the true gradient is proved."""
+    return Measurement(
+        measured.error,
+        measured.cosine,
+        flows,
+        measured.exact,
+        measured.disagreement,
+        measured.shape,
+        layer.harm if measured.exact else None,
+    )
 
 
 def _unseen(finding: Finding, found: list[Suspect]) -> Finding:
@@ -72,7 +85,7 @@ def _with_purposes(measured: Measured, layer: Layer) -> Measured:
     return replace(measured, sites=sites)
 
 
-def _meant(measured: Measured, where: ModuleLocation) -> Iterator[Finding]:
+def _meant(measured: Measured, layer: Layer, where: ModuleLocation) -> Iterator[Finding]:
     """Report stops that the literature has, and that change the gradient as it says."""
     for statistic in (statistic for site in measured.sites for statistic in site.statistics):
         if measured.deliberate and statistic.stops and statistic.purpose is not None:
@@ -80,7 +93,7 @@ def _meant(measured: Measured, where: ModuleLocation) -> Iterator[Finding]:
             fact = Fact(statistic.name, statistic.gradient, stop, purpose=statistic.purpose)
             rule = judge(fact, "runtime")
             if rule is not None:
-                measurement = Measurement(measured.error, measured.cosine, (), measured.exact)
+                measurement = measurement_of(measured, layer)
                 location, marks = _stop_location(measured, statistic), _marks(measured, statistic)
                 yield _finding(rule, fact, where, measurement, location=location, marks=marks)
 
@@ -107,9 +120,9 @@ def _shown(measured: Measured) -> list[tuple[Rule, Trait]]:
     ]
 
 
-def _of_trait(rule: Rule, where: ModuleLocation, measured: Measured, trait: Trait) -> Finding:
+def _of_trait(rule: Rule, where: ModuleLocation, layer: Layer, measured: Measured, trait: Trait) -> Finding:
     places = ((role, text, _line(measured, index)) for role, text, index in trait.marks)
-    gradient = Measurement(measured.error, measured.cosine, (), measured.exact) if measured.wrong else None
+    gradient = measurement_of(measured, layer) if measured.wrong else None
     return Finding(
         rule.code,
         rule.name,
@@ -139,6 +152,8 @@ def _finding(
     else:
         about = "" if measurement.exact else "about "
         told = f"{_what(fact, name)}; gradient error {about}{measurement.error:.2g}, cosine {measurement.cosine:.3f}"
+        if measurement.harm is not None:
+            told += f"; in the training step {measurement.harm.error:.2g} and {measurement.harm.cosine:.3f}"
     why = f" ({fact.purpose.reason})" if fact.purpose else ""
     return Finding(
         rule.code,

@@ -57,7 +57,9 @@ def _conclusion(
     count = f"{len(certificates)} layer{'s' * (len(certificates) != 1)}"
     change = ", ".join(f"{before} → {after}" for before, after in became)
     yield f"\nrepaired {count}: {change}"
+    sizes = len(certificates[0].shapes)
     yield f"each is certified in float64 on {certificates[0].device}: the gradient equals the reference"
+    yield f"the errors are the largest on {sizes} sizes of input, and more than those of a check, which takes one"
     for title, names in (
         ("kept your convention", {name for c in certificates for name in c.kept}),
         ("took torch's convention instead", {name for c in certificates for name in c.adopted}),

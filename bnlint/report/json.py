@@ -36,6 +36,8 @@ def as_object(finding: Finding) -> dict[str, object]:
         "gradient_error": _number(measured.error) if measured else None,
         "gradient_cosine": _number(measured.cosine) if measured else None,
         "cell": finding.location.cell if finding.location else None,
+        "step_error": _number(measured.harm.error) if measured and measured.harm else None,
+        "step_cosine": _number(measured.harm.cosine) if measured and measured.harm else None,
     }
 
 

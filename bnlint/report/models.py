@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from rich import box
@@ -16,17 +15,19 @@ from bnlint.finding import Finding, Severity
 from bnlint.report.text import SEVERITY_STYLES, printable
 
 _WORDS = ("layer", "class", "statistic", "stopped by", "at")
-_NUMBERS = ("error", "cosine")
+_PROOF = ("error", "cosine")
+_STEP = ("step error", "step cosine")
+_LEGEND = "probe: the proof, in float64 on a small normal input; step: the harm in the recorded training step"
 _UNLIMITED = 10_000
 
 
 def render(findings: Sequence[Finding], console: Console) -> None:
-    """Print one table for each rule, the layers with the most harm first.
+    """Print one table for each rule and severity, the layers with the most harm first.
 
     Findings of one layer with the same measurement, such as its mean and its variance, share a row. Where the
     console is too narrow, what all layers have in common is told once, above the table.
     """
-    for of_rule in _grouped(findings, lambda finding: finding.code):
+    for of_rule in _grouped(findings, lambda finding: (finding.code, finding.severity)):
         rows = sorted(_grouped(of_rule, lambda finding: (finding.module, finding.measurement)), key=_harm, reverse=True)
         console.print(_headline(of_rule, len(rows), console.encoding))
         cells = [_cells(row, console.encoding) for row in rows]
@@ -36,6 +37,8 @@ def render(findings: Sequence[Finding], console: Console) -> None:
         console.print()
         console.print(_table(cells, shared))
         console.print()
+        if _numbers(cells) != _PROOF:
+            console.print(Text(_LEGEND, "dim"))
         console.print(Text(f"run `bnlint rule {of_rule[0].code}` for the page\n", "dim"))
 
 
@@ -48,9 +51,7 @@ def _grouped(findings: Iterable[Finding], key: Callable[[Finding], Hashable]) ->
 
 def _harm(row: Sequence[Finding]) -> float:
     measured = row[0].measurement
-    if measured is None:
-        return -1.0
-    return math.inf if math.isnan(measured.error) else measured.error
+    return -1.0 if measured is None else measured.ranked
 
 
 def _headline(findings: Sequence[Finding], layers: int, encoding: str) -> Text:
@@ -84,6 +85,8 @@ def _cells(row: Sequence[Finding], encoding: str) -> dict[str, str]:
         "at": ", ".join(places) or "?",
         "error": about + _number(measured.error) if measured else "-",
         "cosine": about + _number(measured.cosine) if measured else "-",
+        "step error": _number(measured.harm.error) if measured and measured.harm else "-",
+        "step cosine": _number(measured.harm.cosine) if measured and measured.harm else "-",
     }
     return {column: printable(text, encoding) for column, text in texts.items()}
 
@@ -99,13 +102,22 @@ def _number(value: float) -> str:
 def _table(cells: Sequence[dict[str, str]], left_out: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     words = [word for word in _WORDS if word not in left_out]
+    numbers = _numbers(cells)
+    above = "" if numbers == _PROOF else "\n"
     for word in words:
-        table.add_column(word, overflow="fold", style="bold" if word == "layer" else "")
-    for number in _NUMBERS:
-        table.add_column(number, justify="right", no_wrap=True)
+        table.add_column(above + word, overflow="fold", style="bold" if word == "layer" else "")
+    for number in numbers:
+        kind = "step" if number in _STEP else "probe"
+        title = f"{kind}\n{number.split()[-1]}" if above else number
+        table.add_column(title, justify="right", no_wrap=True)
     for row in cells:
-        table.add_row(*(Text(row[column]) for column in (*words, *_NUMBERS)))
+        table.add_row(*(Text(row[column]) for column in (*words, *numbers)))
     return table
+
+
+def _numbers(cells: Sequence[dict[str, str]]) -> tuple[str, ...]:
+    """Return the columns of numbers: what no row knows is left out."""
+    return _PROOF if all(row["step error"] == "-" for row in cells) else (*_PROOF, *_STEP)
 
 
 def _left_out(cells: Sequence[dict[str, str]], console: Console) -> list[str]:

@@ -44,4 +44,4 @@ def _lines(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _harm(finding: Finding) -> tuple[int, float]:
-    return finding.severity.rank, finding.measurement.error if finding.measurement else 0.0
+    return finding.severity.rank, finding.measurement.ranked if finding.measurement else 0.0

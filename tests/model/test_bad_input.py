@@ -120,7 +120,7 @@ class Vision(nn.Module):
         (net("detach"), "--input 4x3x32x32"),
         (Words(), "--input 4x8:int64"),
         (Vision(), "--input 4x3x64x64"),
-        (nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4)), "--input 8x5"),
+        (nn.Sequential(nn.Linear(5, 4), nn.ReLU()), "--input 8x5"),
         (nn.Sequential(nn.Conv1d(2, 4, 3)).half(), "--input 4x2x32:float16"),
         (nn.Sequential(nn.Conv3d(1, 2, 3)).double(), "--input 2x1x8x8x8:float64"),
         (nn.GRU(3, 4), "--input 4x6x3"),
@@ -131,6 +131,12 @@ def test_shapes_follow_from_the_layers_and_are_said(model, said):
     with pytest.warns(CaptureWarning, match="no input was given") as told:
         check_model(model)
     assert str(told[0].message).endswith(f"assumed inputs: {said}")
+
+
+def test_nothing_is_said_where_torch_wrote_every_layer_and_the_input_does_not_matter():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check_model(nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))) == []
 
 
 def test_what_is_written_inside_other_layers_is_found_without_inputs():

@@ -308,7 +308,9 @@ def test_a_module_with_two_names_goes_by_the_first_and_each_call_has_its_nodes()
     found = capture(model, (batch(),))
     assert len([n for n in found.graph_module.graph.nodes if n.target == "mean" and n.meta["module"] == "norm"]) == 2
     assert "again" not in found.calls
-    torch.testing.assert_close(found.calls["norm"][0][0], model.conv1(batch()).detach())
+    told = found.calls["norm"][0][0]
+    assert (told.shape, told.dtype) == (model.conv1(batch()).shape, torch.float32)
+    assert told.untyped_storage().nbytes() == 4  # no numbers: those of all layers are as large as the step itself
     assert not found.calls["norm"][0][0].requires_grad
 
 

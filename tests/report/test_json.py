@@ -14,6 +14,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "json.md"
 KEYS = [
     *("code", "name", "severity", "message", "path", "line", "column", "end_line", "end_column", "symbol"),
     *("statistic", "stop", "fix", "module", "class_name", "gradient_error", "gradient_cosine", "cell"),
+    *("step_error", "step_cosine"),
 ]
 AT = SourceLocation("src/norm.py", 12, 16, 12, 36)
 STATIC = Finding(
@@ -71,6 +72,8 @@ def test_finding_of_the_static_check() -> None:
         "gradient_error": None,
         "gradient_cosine": None,
         "cell": None,
+        "step_error": None,
+        "step_cosine": None,
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from bnlint.finding import Finding, Measurement, ModuleLocation, Severity, SourceLocation
+from bnlint.finding import Finding, Harm, Measurement, ModuleLocation, Severity, SourceLocation
 from bnlint.report.models import render
 
 RESNET18 = [
@@ -142,6 +142,13 @@ def test_each_rule_has_its_table_and_a_note_is_not_called_wrong() -> None:
     assert "wrong gradient" not in second
 
 
+def test_a_note_of_a_rule_is_in_no_table_of_its_errors() -> None:
+    note = found("meant", "mean", 3, 0.5, severity=Severity.NOTE, message="stopped on purpose")
+    first, second = shown([found("wrong", "mean", 3, 0.9), note]).split("note[BN101]")
+    assert "1 layer trains with a wrong gradient" in first and "meant" not in first
+    assert "stopped on purpose" in second
+
+
 def test_hostile_names_do_not_steer_the_terminal_and_ascii_consoles_work() -> None:
     finding = found("平均\x1b[31m[bold]", "mean", 3, 0.5, class_name="Ключ")
     assert "\x1b" not in shown([finding])
@@ -157,3 +164,26 @@ def test_an_estimate_is_marked_as_one() -> None:
     estimated = replace(exact, measurement=Measurement(0.5, 0.75, exact=False))
     assert "~0.5" in shown([estimated]) and "~0.75" in shown([estimated])
     assert "~" not in shown([exact])
+
+
+def test_the_harm_of_the_training_step_has_its_columns_and_the_last_word_on_the_order() -> None:
+    harms = {"a": Harm(0.1, 0.9), "b": Harm(0.7, 0.5), "c": None}
+    findings = [
+        replace(finding, measurement=replace(finding.measurement, harm=harms[name]))
+        for name, error in (("a", 0.9), ("b", 0.3), ("c", 0.5))
+        if (finding := found(name, "mean", 3, error)).measurement is not None
+    ]
+    out = shown(findings)
+    assert re.search(r"^ +probe +probe +step +step\nlayer .* error +cosine +error +cosine$", out, re.MULTILINE)
+    assert [row.split()[0] for row in re.findall(r"^[abc] .*", out, re.MULTILINE)] == ["b", "c", "a"]
+    assert re.search(r"^b .*0\.300 +0\.700 +0\.700 +0\.500$", out, re.MULTILINE)
+    assert re.search(r"^c .*0\.500 +0\.500 +- +-$", out, re.MULTILINE)
+    assert "probe: the proof" in out and "step: the harm" in out
+    assert "step" not in shown([found("a", "mean", 3, 0.5)])
+
+
+def test_the_columns_of_the_step_do_not_break_a_terminal_of_eighty_columns() -> None:
+    findings = [replace(f, measurement=replace(f.measurement, harm=Harm(0.5, 0.5))) for f in resnet18()]
+    out = shown(findings, width=80)
+    assert max(cell_len(line) for line in out.splitlines()) <= 80
+    assert "…" not in out
