@@ -18,7 +18,8 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from bnlint.errors import InputError
 from bnlint.finding import Harm
-from bnlint.flow.sites import Gradient, Site, Statistic, find_sites
+from bnlint.flow.sites import Site, Statistic, find_sites
+from bnlint.flow.traits import Gradient
 from bnlint.model.capture import Capture, plain_run, train
 from bnlint.model.lower import Lowered, floating, lower
 from bnlint.model.region import Part

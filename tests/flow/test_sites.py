@@ -6,7 +6,8 @@ from graphs import Graph
 
 from bnlint.flow.graph import Mode
 from bnlint.flow.purposes import GIVEN_BACK
-from bnlint.flow.sites import Gradient, Statistic, find_sites
+from bnlint.flow.sites import Statistic, find_sites
+from bnlint.flow.traits import Gradient
 
 
 def statistics(g: Graph) -> dict[str, Statistic]:
