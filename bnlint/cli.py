@@ -86,6 +86,11 @@ _model_options = _options(
         help="Take classes that a checkpoint needs from this file: its imports and definitions are run, nothing else.",
     ),
     click.option(
+        "--model",
+        metavar="FACTORY",
+        help="The model of a state dict: MODULE:FACTORY (RUNS YOUR CODE), or a class or function of --code.",
+    ),
+    click.option(
         "--allow", multiple=True, metavar="NAME", help="Allow this class, or package, in a checkpoint: it is imported."
     ),
     click.option("--trust", is_flag=True, help="Unpickle whatever the checkpoint holds: THIS CAN RUN ANY PROGRAM."),

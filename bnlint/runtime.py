@@ -7,14 +7,18 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bnlint.errors import needing
 from bnlint.finding import Finding
+from bnlint.report.state_dicts import Outcome
 from bnlint.shell import Paper, progress, told_warnings, write
 from bnlint.targets import Targets
+
+if TYPE_CHECKING:
+    from bnlint.checkpoint.repair import Repaired
 
 
 def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], str]:
@@ -26,8 +30,8 @@ def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], 
     quiet = options["quiet"]
     with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
         from bnlint.checkpoint.compiled import load_compiled
-        from bnlint.checkpoint.formats import load, modules
-        from bnlint.checkpoint.repair import check_checkpoint
+        from bnlint.checkpoint.formats import load
+        from bnlint.checkpoint.models import check_models, opened
         from bnlint.model.check import check_layers, require_measured
         from bnlint.model.factories import load_factory
         from bnlint.model.inputs import parse_inputs, usable_device
@@ -50,9 +54,10 @@ def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], 
         for path in targets.checkpoints:
             trust = _trust(options)
             checkpoint = load_compiled(path, trust, str(device)) or load(path, trust, map_location=str(device))
-            native += sum(natives(model) for _, model in modules(checkpoint.content))
+            found = opened(checkpoint, _factory(options, device))
+            native += sum(natives(model) for _, model in found.models)
             with progress(None, "measuring", quiet) as advance:
-                checked += check_checkpoint(checkpoint, inputs, advance)
+                checked += check_models(found, inputs, advance)
         if rank():
             raise click.exceptions.Exit(0)  # the first process speaks for all
     for item in checked:
@@ -74,23 +79,54 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
         from bnlint.model.inputs import parse_inputs, usable_device
 
         inputs = parse_inputs(options["input_specs"], options["inputs_from"])
+        device = usable_device(options["device"])
         with progress(None, "repairing", quiet) as advance:
             repaired = repair_checkpoint(
                 path,
                 output,
                 _trust(options),
                 inputs,
+                factory=_factory(options, device),
                 adopt_torch_conventions=adopt,
-                device=str(usable_device(options["device"])),
+                device=str(device),
                 progress=advance,
             )
     if certificate is not None:
         write(certificate, json.dumps([c.to_dict() for c in repaired.certificates], indent=2) + "\n")
     if not quiet:
         from bnlint.report.certificates import render
+        from bnlint.report.state_dicts import render as render_state_dict
 
         paper = Paper(color=options["color"]).console()
-        render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs)
+        if repaired.states and repaired.certificates:
+            render_state_dict(repaired.certificates, paper, _outcome(repaired, path, output, options["model"], adopt))
+        else:
+            render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs)
+
+
+def _outcome(repaired: Repaired, path: Path, output: Path, model: str, adopt: bool) -> Outcome:
+    return Outcome(
+        path,
+        output,
+        model,
+        adopt,
+        repaired.written,
+        repaired.states,
+        [(origin.name, origin.file, origin.line) for origin in repaired.origins],
+        [(move.key, move.shape, move.new_key, move.new_shape) for move in repaired.moved],
+    )
+
+
+def _factory(options: Mapping[str, Any], device: Any) -> Any:
+    from bnlint.checkpoint.code import named
+    from bnlint.model.factories import built, load_factory
+
+    target = options["model"]
+    if target is None:
+        return None
+    if ":" in target:
+        return lambda: load_factory(target, device)
+    return lambda: built(named(target, options["code"]), f"--model {target}", device)
 
 
 def _trust(options: Mapping[str, Any]) -> Any:

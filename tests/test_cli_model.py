@@ -200,6 +200,44 @@ def test_in_place(user, cli):
     assert cli("check", "model.pt", "--allow", "bnlint.layers")[0] == 0
 
 
+@pytest.mark.parametrize("model", [["--model", "train:make"], ["--code", "train.py", "--model", "make"]], ids=len)
+def test_a_state_dict_is_copied_and_the_code_named(user, cli, model):
+    code, out, _ = cli("fix", "state.pt", *model, "-o", "out.pt", "--certificate", "proof.json")
+
+    said = " ".join(out.split())
+    assert code == 0
+    assert "no key and no shape changes in the state dict" in said and "state.pt → out.pt: copied" in said
+    line = lines_with("class HandNorm")[0] if len(model) == 2 else lines_with("def forward")[0]
+    assert f"HandNorm train.py:{line}" in said and "bnlint fix train.py" in said
+    assert "model = make(); bnlint.repair(model); model.load_state_dict" in said
+    assert (user / "out.pt").read_bytes() == (user / "state.pt").read_bytes()
+    assert [c["module"] for c in json.loads((user / "proof.json").read_text())] == ["1", "4"]
+    said = " ".join(cli("fix", "state.pt", *model, "--in-place", "--adopt-torch-conventions")[1].split())
+    assert "left as it is" in said and "Put BatchNorm2d for HandNorm" in said
+
+
+def test_a_state_dict_is_checked_with_its_model(user, cli):
+    code, out, _ = cli("check", "state.pt", "--model", "train:make", "--output-format", "concise")
+    assert (code, len(out.splitlines())) == (1, 4)
+    assert cli("check", "state.pt", "--model", "train:make_right")[:2] == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["check", "train.py", "--model", "train:make"], "--model is for models"),
+        (["check", "train:make", "--model", "train:make"], "bnlint check state.pt --model train:make"),
+        (["check", "state.pt", "--model", "make"], "there is no --code"),
+        (["check", "state.pt", "--code", "train.py", "--model", "mak"], "no class or function `mak` is defined in"),
+        (["check", "state.pt", "--model", "train:HandNorm"], "MODULE:FACTORY"),
+        (["check", "state.pt", "--model", "torch.nn:Identity"], "no state dict in it fits"),
+        (["check", "right.pt", "--model", "train:make"], "leave out --model"),
+    ],
+)
+def test_models_that_do_not_go_with_the_file(user, cli, options, said):
+    complains(cli(*options), said)
+
+
 def test_nothing_to_repair(user, cli):
     code, out, _ = cli("fix", "right.pt", "-o", "repaired.pt")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, TracebackType
+from typing import Any
 
 from bnlint.errors import InputError
 
@@ -35,6 +36,32 @@ def definitions(path: Path) -> dict[str, type]:
     Raises:
         InputError: The file is missing, is not Python, or one of its definitions fails.
     """
+    module = _run(path)
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    }
+
+
+def named(name: str, paths: Sequence[Path]) -> Any:
+    """Return what a class or function of one of these files is called by, executing no more than `definitions` does.
+
+    Raises:
+        InputError: No file defines it, or one cannot be run.
+    """
+    for path in paths:
+        value = vars(_run(path)).get(name)
+        if callable(value):
+            return value
+    files = ", ".join(map(str, paths))
+    what = (
+        f"no class or function `{name}` is defined in {files}" if paths else "names no module, and there is no --code"
+    )
+    raise InputError(what, where=f"--model {name}", hint="--model PKG.MODULE:FACTORY, or --code FILE.py --model NAME")
+
+
+def _run(path: Path) -> ModuleType:
     if path.suffix == ".ipynb":
         raise InputError(
             "a notebook is not a Python file", where=str(path), hint=f"jupyter nbconvert --to script {path}"
@@ -49,11 +76,7 @@ def definitions(path: Path) -> dict[str, type]:
             exec(compile(tree, str(file), "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         raise _failure(path, file, error) from error
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == module.__name__
-    }
+    return module
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from torch import nn
 from variants import HandNorm, batch, gradients
 
 from bnlint.checkpoint.formats import Checkpoint, load
-from bnlint.checkpoint.repair import check_checkpoint, repair_checkpoint
+from bnlint.checkpoint.models import check_models, opened
+from bnlint.checkpoint.repair import repair_checkpoint
 from bnlint.checkpoint.trust import Trust
 from bnlint.errors import InputError, RepairError, UntrustedError
 from bnlint.layers import FusedBatchNorm2d
@@ -208,7 +209,7 @@ def test_checking_says_where_each_layer_is(folder):
     checkpoint = Checkpoint(folder / "x.pt", {"model": net(), "ema": {"model": net(nn.BatchNorm2d(4))}})
     told = []
 
-    checked = check_checkpoint(checkpoint, Inputs(), told.append)
+    checked = check_models(opened(checkpoint), Inputs(), told.append)
 
     assert [item.layer.path for item in checked] == ["model.1"]
     assert checked[0].measured.wrong and told
