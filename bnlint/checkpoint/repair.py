@@ -105,7 +105,7 @@ def _written(found: Opened, moved: list[Move], output: Path, trust: Trust) -> bo
     """Write what has changed; a file of state dicts that has not is copied, unless it is its own output."""
     checkpoint = found.checkpoint
     if moved or not found.states:
-        save(checkpoint.content, output, verify=lambda file: _verify(file, checkpoint, trust), names=checkpoint.names)
+        save(checkpoint, output, verify=lambda file: _verify(file, checkpoint, trust))
         return True
     if output.exists() and output.samefile(checkpoint.path):
         return False

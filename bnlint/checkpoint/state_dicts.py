@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bnlint.checkpoint.walk import walk
 from bnlint.errors import InputError
 from bnlint.model.state import first_line
 
@@ -40,21 +41,7 @@ class StateDict:
 
 def mappings(content: object) -> Iterator[tuple[str, MutableMapping[Any, Any]]]:
     """Yield every dict of a checkpoint, however deep, with its dotted place; each once, and none inside a model."""
-    todo: list[tuple[str, object]] = [("", content)]
-    seen: set[int] = set()
-    while todo:
-        place, value = todo.pop()
-        if id(value) in seen or isinstance(value, nn.Module):
-            continue
-        seen.add(id(value))
-        if isinstance(value, MutableMapping):
-            yield place, value
-            items = list(value.items())
-        elif isinstance(value, list | tuple):
-            items = list(enumerate(value))
-        else:
-            continue
-        todo += [(f"{place}.{key}" if place else str(key), item) for key, item in reversed(items)]
+    return ((place, value) for place, value in walk(content) if isinstance(value, MutableMapping))
 
 
 def state_dicts(content: object, keys: Collection[str]) -> list[StateDict]:

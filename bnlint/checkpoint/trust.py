@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 
@@ -44,6 +45,14 @@ _HARMLESS = frozenset(
         "builtins.slice",
         "pathlib.PosixPath",
         "types.SimpleNamespace",
+        "lightning.fabric.utilities.data.AttributeDict",
+        # Arrays and numbers of NumPy: random states and best scores. They are made of bytes, and of admitted objects.
+        "numpy._core.multiarray._reconstruct",
+        "numpy._core.multiarray.scalar",
+        "numpy.core.multiarray._reconstruct",
+        "numpy.core.multiarray.scalar",
+        "numpy.dtype",
+        "numpy.ndarray",
         # It calls only what it is given, which was itself admitted (`norm_layer` of torchvision's VisionTransformer).
         "functools.partial",
         # Activations that nn.TransformerEncoderLayer and timm keep as attributes: arithmetic on their argument.
@@ -118,7 +127,12 @@ def resolve(path: Path, trust: Trust) -> list[tuple[Any, str]]:
     refused = [name for name, value in found.items() if value is None]
     if refused:
         raise _untrusted(path, refused, trust)
-    return [(value, name) for name, value in found.items()]
+    pairs = [(value, name) for name, value in found.items()]
+    if np.dtype in found.values():  # each type of number is a class of its own
+        pairs += [
+            (cls, f"numpy.dtypes.{cls.__name__}") for cls in {type(np.dtype(code)) for code in np.typecodes["All"]}
+        ]
+    return pairs
 
 
 def printable(text: object) -> str:
