@@ -154,6 +154,19 @@ def fix(**options: Any) -> int:
 
 
 @cli.command()
+@click.argument("path", type=Path)
+@click.option("--output-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def inspect(path: Path, output_format: str) -> int:
+    """List what is inside the checkpoint PATH, and run nothing of it.
+
+    Modules with their classes, tensors with dtype and shape, other values, and the globals that it would use.
+    """
+    from bnlint.runtime import inspect
+
+    return inspect(path, output_format)
+
+
+@cli.command()
 @click.argument("path", type=Path, default=".")
 @_config_options
 @_format_option

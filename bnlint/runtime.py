@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnlint.errors import needing
+from bnlint.errors import needing, one_line
 from bnlint.finding import Finding
 from bnlint.report.state_dicts import Outcome
 from bnlint.shell import Paper, progress, told_warnings, write
@@ -102,6 +102,21 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
             render_state_dict(repaired.certificates, paper, _outcome(repaired, path, output, options["model"], adopt))
         else:
             render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs)
+
+
+def inspect(path: Path, output_format: str) -> int:
+    """Print what is inside a checkpoint; nothing in it is run."""
+    with needing("torch", "checkpoints need", "torch"):
+        from bnlint.checkpoint.contents import contents
+
+        found = contents(path)
+    from bnlint.report.contents import render, render_json
+
+    if output_format == "json":
+        click.echo(render_json(found, str(path)))
+    else:
+        render(found, one_line(str(path)), Paper().console())
+    return 0
 
 
 def _outcome(repaired: Repaired, path: Path, output: Path, model: str, adopt: bool) -> Outcome:

@@ -29,12 +29,14 @@ class Node:
         name: The dotted name of a global; a part that the program would compute is `?`.
         args: Items of a container (keys and values by turns in a dict), or callee and arguments of a call.
         depth: How many values lie in each other below it.
+        items: What is put into the result of a call: keys and values by turns, or elements.
         state: What `__setstate__` would be given.
     """
 
     kind: str
     name: str = ""
     args: list[Any] = field(default_factory=list)
+    items: list[Any] = field(default_factory=list)
     state: list[Any] = field(default_factory=list)
     depth: int = 1
 
@@ -133,7 +135,7 @@ class _Machine:
 
     def _extend(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        target.args.extend(items)
+        (target.items if target.kind == "call" else target.args).extend(items)
         self._sink(target, items)
 
     def _sink(self, node: Node, items: list[Any]) -> None:

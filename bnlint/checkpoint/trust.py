@@ -75,6 +75,32 @@ _HARMLESS = frozenset(
 )
 
 
+# What torch's own reader admits, apart from its storages and dtypes.
+_TORCH_OWN = frozenset(
+    {
+        "builtins.bytearray",
+        "builtins.complex",
+        "builtins.set",
+        "collections.Counter",
+        "collections.OrderedDict",
+        "_codecs.encode",
+        "torch.Size",
+        "torch.Tensor",
+        "torch.device",
+        "torch.nn.parameter.Parameter",
+        "torch.serialization._get_layout",
+        "torch._tensor._rebuild_from_type_v2",
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch._utils._rebuild_qtensor",
+        "torch._utils._rebuild_sparse_tensor",
+        "torch._utils._rebuild_tensor",
+        "torch._utils._rebuild_tensor_v2",
+        "torch._utils._rebuild_tensor_v3",
+    }
+)
+
+
 @dataclass(frozen=True)
 class Trust:
     """What the user allows a checkpoint to use beyond plain containers and the layers of known libraries.
@@ -133,6 +159,26 @@ def resolve(path: Path, trust: Trust) -> list[tuple[Any, str]]:
             (cls, f"numpy.dtypes.{cls.__name__}") for cls in {type(np.dtype(code)) for code in np.typecodes["All"]}
         ]
     return pairs
+
+
+def standing(name: str) -> str:
+    """Say what a global that a file names is to bnlint, importing nothing.
+
+    Returns:
+        "known" if it is loaded without a word, "ask" if an option must name it, else why none can.
+    """
+    name = ".".join(_compat(*name.rpartition(".")[::2]))
+    if name in _TORCH_OWN or name in _HARMLESS or _within(name.rpartition(".")[0], _LAYERS):
+        return "known"
+    if name.startswith("torch.") and name.endswith("Storage"):
+        return "known"
+    return _objection(name, Trust()) or "ask"
+
+
+def _compat(module: str, attribute: str) -> tuple[str, str]:
+    """Give Python 3's name of what a file calls by Python 2's."""
+    renamed = _compat_pickle.NAME_MAPPING.get((module, attribute))
+    return renamed or (_compat_pickle.IMPORT_MAPPING.get(module, module), attribute)
 
 
 def printable(text: object) -> str:
