@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlint.checkpoint.archive import program_of, require_sound
-from bnlint.checkpoint.disassemble import Node, Program, disassemble
+from bnlint.checkpoint.disassemble import DEEPEST, Node, Program, disassemble
 from bnlint.checkpoint.kinds import Kind, identify
 from bnlint.checkpoint.trust import printable, standing
 from bnlint.errors import InputError
@@ -101,16 +101,16 @@ def _of_safetensors(path: Path, size: int) -> Contents:
 
 
 def _describe(root: Any, found: Contents) -> None:
-    todo: list[tuple[str, Any]] = [("", root)]
+    todo: list[tuple[str, Any, int]] = [("", root, 0)]
     seen: set[int] = set()
     while todo:
-        place, value = todo.pop()
+        place, value, depth = todo.pop()
         if isinstance(value, Node):
             if id(value) in seen and value.kind not in ("tuple", "call"):
                 continue
             seen.add(id(value))
-        inside = list(_entry(place, value, found))
-        todo += [(printable(f"{place}.{key}" if place else key), item) for key, item in reversed(inside)]
+        inside = list(_entry(place, value, found)) if depth <= DEEPEST else []
+        todo += [(printable(f"{place}.{key}" if place else key), item, depth + 1) for key, item in reversed(inside)]
 
 
 def _entry(place: str, value: Any, found: Contents) -> Iterator[tuple[Any, Any]]:

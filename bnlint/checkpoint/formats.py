@@ -67,6 +67,10 @@ def load(path: Path, trust: Trust | None = None, map_location: str = "cpu") -> C
     admitted = resolve(path, trust)
     with torch.serialization.safe_globals([*admitted]), bounded(path.stat().st_size):
         content = _unpickle(path, kind, map_location, weights_only=True)
+    try:
+        modules(content)
+    except InputError as error:
+        raise InputError(error.what, where=str(path)) from error
     own = set(trust.code.values())
     return Checkpoint(path, content, {name: value for value, name in admitted if value in own}, kind)
 
