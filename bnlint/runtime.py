@@ -75,11 +75,13 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
     """Repair a checkpoint, write it, and print what was proved."""
     quiet = options["quiet"]
     with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
+        from bnlint.checkpoint.proof import digest, proof
         from bnlint.checkpoint.repair import repair_checkpoint
         from bnlint.model.inputs import parse_inputs, usable_device
 
         inputs = parse_inputs(options["input_specs"], options["inputs_from"])
         device = usable_device(options["device"])
+        before = "" if certificate is None else digest(path)
         with progress(None, "repairing", quiet) as advance:
             repaired = repair_checkpoint(
                 path,
@@ -92,7 +94,8 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
                 progress=advance,
             )
     if certificate is not None:
-        write(certificate, json.dumps([c.to_dict() for c in repaired.certificates], indent=2) + "\n")
+        made = (output, digest(output)) if repaired.written else None
+        write(certificate, json.dumps(proof(repaired.certificates, device, (path, before), made), indent=2) + "\n")
     if not quiet:
         from bnlint.report.certificates import render
         from bnlint.report.state_dicts import render as render_state_dict

@@ -1,5 +1,6 @@
 """Checkpoints and factories on the command line: what is printed, written and returned."""
 
+import hashlib
 import importlib
 import json
 import os
@@ -157,11 +158,16 @@ def test_the_story_from_a_script_to_a_file_that_needs_torch_alone(trained, tmp_p
     assert fixed.returncode == 0, fixed.stderr
     assert "Traceback" not in fixed.stderr
     assert files(trained) == before
-    assert [(c["module"], c["accepted"], c["class_after"]) for c in json.loads(proof.read_text())] == [
+    certificate = json.loads(proof.read_text())
+    assert [(c["module"], c["accepted"], c["class_after"]) for c in certificate["layers"]] == [
         ("1", True, "BatchNorm2d"),
         ("4", True, "BatchNorm2d"),
     ]
-    assert all(c["gradient_error"] < 1e-9 < c["gradient_error_before"] for c in json.loads(proof.read_text()))
+    assert all(c["gradient_error"] < 1e-9 < c["gradient_error_before"] for c in certificate["layers"])
+    assert certificate["versions"]["torch"] == torch.__version__ and certificate["device"]["type"] == "cpu"
+    for role, file in (("input", trained / "model.pt"), ("output", output)):
+        assert certificate[role]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert trained / certificate[role]["path"] == file
 
     plain = run(
         "-c",
@@ -196,7 +202,11 @@ def test_a_repaired_file_keeps_conventions_and_says_what_it_needs(user, cli):
 
 
 def test_in_place(user, cli):
-    assert cli("fix", "model.pt", "--code", "train.py", "--in-place", "-q") == (0, "", "")
+    before = hashlib.sha256((user / "model.pt").read_bytes()).hexdigest()
+    options = ["--code", "train.py", "--in-place", "--certificate", "proof.json"]
+    assert cli("fix", "model.pt", *options, "-q") == (0, "", "")
+    certificate = json.loads((user / "proof.json").read_text())
+    assert certificate["input"]["sha256"] == before != certificate["output"]["sha256"]
     assert cli("check", "model.pt", "--allow", "bnlint.layers")[0] == 0
 
 
@@ -211,7 +221,9 @@ def test_a_state_dict_is_copied_and_the_code_named(user, cli, model):
     assert f"HandNorm train.py:{line}" in said and "bnlint fix train.py" in said
     assert "model = make(); bnlint.repair(model); model.load_state_dict" in said
     assert (user / "out.pt").read_bytes() == (user / "state.pt").read_bytes()
-    assert [c["module"] for c in json.loads((user / "proof.json").read_text())] == ["1", "4"]
+    certificate = json.loads((user / "proof.json").read_text())
+    assert [c["module"] for c in certificate["layers"]] == ["1", "4"]
+    assert certificate["input"]["sha256"] == certificate["output"]["sha256"]
     said = " ".join(cli("fix", "state.pt", *model, "--in-place", "--adopt-torch-conventions")[1].split())
     assert "left as it is" in said and "Put BatchNorm2d for HandNorm" in said
 
@@ -239,10 +251,12 @@ def test_models_that_do_not_go_with_the_file(user, cli, options, said):
 
 
 def test_nothing_to_repair(user, cli):
-    code, out, _ = cli("fix", "right.pt", "-o", "repaired.pt")
+    code, out, _ = cli("fix", "right.pt", "-o", "repaired.pt", "--certificate", "proof.json")
 
     assert code == 0 and "nothing" in out
     assert not (user / "repaired.pt").exists()
+    certificate = json.loads((user / "proof.json").read_text())
+    assert (certificate["output"], certificate["layers"]) == (None, [])
 
 
 def test_a_factory_is_run_and_measured(user, cli):
