@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tarfile
 import zipfile
 from enum import Enum
@@ -42,6 +43,11 @@ def identify(path: Path, *, old_formats: bool = False) -> Kind:
 
 def _kind(path: Path, old_formats: bool) -> Kind | tuple[str, str | None]:
     if path.is_dir():
+        if (path / ".metadata").is_file():
+            convert = (
+                f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {shlex.quote(str(path))} model.pt"
+            )
+            return "a folder of torch.distributed.checkpoint, which is not read", f"make one file of it: {convert}"
         return "a folder, not a checkpoint file", "name the .pt file in it"
     if not path.exists():
         return "no such file", None

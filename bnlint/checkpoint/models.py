@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,11 +11,13 @@ from torch import nn
 
 from bnlint.checkpoint.formats import Checkpoint, modules
 from bnlint.checkpoint.state_dicts import StateDict, load_state
-from bnlint.errors import InputError, UsageError
+from bnlint.errors import CaptureWarning, InputError, UsageError
 from bnlint.model.check import check_layers, require_measured
 from bnlint.model.inputs import Inputs
-from bnlint.model.layers import Checked, find_layers
+from bnlint.model.layers import Checked, Layer, find_layers, layers_alone
 
+#: from how many bytes of tensors on a model is not run unasked
+_LARGE = 1 << 30
 #: makes the model that a state dict belongs to
 Factory = Callable[[], nn.Module]
 
@@ -69,8 +72,21 @@ def check_models(found: Opened, inputs: Inputs, progress: Callable[[str], None] 
     checked: list[Checked] = []
     for name, model in found.models:
         given = inputs.fitted(model)
-        for item in check_layers(find_layers(model, given.args, given.kwargs), progress):
+        for item in check_layers(_layers(model, given), progress):
             path = ".".join(part for part in (name, item.layer.path) if part)
             checked.append(replace(item, layer=replace(item.layer, path=path)))
     require_measured(checked)
     return checked
+
+
+def _layers(model: nn.Module, given: Inputs) -> list[Layer]:
+    """Find what to measure; a large model is run only if somebody says on what, for that takes its size thrice."""
+    tensors = {id(t): t.nbytes for t in (*model.parameters(), *model.buffers())}
+    size = sum(tensors.values())
+    if size < _LARGE or given.args or given.kwargs:
+        return find_layers(model, given.args, given.kwargs)
+    what = (
+        f"a model of {size / 2**30:.1f} GiB is not run on assumed inputs: its layers were measured alone, and what is"
+    )
+    warnings.warn(f"{what} no layer of its own was not seen; --input runs it", CaptureWarning, stacklevel=3)
+    return layers_alone(model)

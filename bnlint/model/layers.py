@@ -70,13 +70,18 @@ def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[st
     """
     captured = capture(model, args, kwargs) if args or kwargs else _on_assumed(model)
     if captured is None:
-        return [_layer(path, m, None) for path, m in model.named_modules() if is_custom_norm(m)]
+        return layers_alone(model)
     inline = "normalizations that are no layers of their own may be missed"
     if captured.unfaithful is not None:
         _warn(f"the recorded step is not faithful ({captured.unfaithful}): {inline}")
     elif not captured.live:
         _warn(f"no output of the model carries a gradient in training: {inline}")
     return list(_found(model, captured))
+
+
+def layers_alone(model: nn.Module) -> list[Layer]:
+    """Find the custom normalization layers of a model that is not run, each to be measured on its own."""
+    return [_layer(path, m, None) for path, m in model.named_modules() if is_custom_norm(m)]
 
 
 def _on_assumed(model: nn.Module) -> Capture | None:
