@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnlint.errors import needing, one_line
+from bnlint.errors import InputError, needing, one_line
 from bnlint.finding import Finding
 from bnlint.report.state_dicts import Outcome
 from bnlint.shell import Paper, progress, told_warnings, write
 from bnlint.targets import Targets
 
 if TYPE_CHECKING:
+    from bnlint.checkpoint.code import Code
     from bnlint.checkpoint.repair import Repaired
 
 
@@ -144,7 +145,25 @@ def _factory(options: Mapping[str, Any], device: Any) -> Any:
         return None
     if ":" in target:
         return lambda: load_factory(target, device)
-    return lambda: built(named(target, options["code"]), f"--model {target}", device)
+    return lambda: built(named(target, [_code(file) for file in options["code"]]), f"--model {target}", device)
+
+
+def _code(file: Path) -> Code:
+    """Read a file of --code; of a notebook the cells that are Python."""
+    from bnlint.checkpoint.code import Code
+
+    if file.suffix != ".ipynb":
+        return Code(file)
+    from bnlint.source.magics import without_magics
+
+    try:
+        cells = json.loads(file.read_bytes())["cells"]
+        texts = {n: "".join(cell["source"]) for n, cell in enumerate(cells, 1) if cell["cell_type"] == "code"}
+    except OSError as error:
+        raise InputError(f"cannot read the code: {error.strerror}", where=str(file)) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError("not a notebook of Jupyter, format 4", where=str(file)) from error
+    return Code(file, {n: python for n, text in texts.items() if (python := without_magics(text)) is not None})
 
 
 def _trust(options: Mapping[str, Any]) -> Any:
@@ -155,5 +174,5 @@ def _trust(options: Mapping[str, Any]) -> Any:
         click.echo("warning: --trust runs whatever program the checkpoint holds", err=True)
     code: dict[str, type] = {}
     for file in options["code"]:
-        code |= definitions(file)
+        code |= definitions(_code(file))
     return Trust(code, tuple(options["allow"]), options["trust"])

@@ -228,6 +228,24 @@ def test_a_state_dict_is_copied_and_the_code_named(user, cli, model):
     assert "left as it is" in said and "Put BatchNorm2d for HandNorm" in said
 
 
+def test_the_classes_of_a_notebook_are_taken_from_its_cells(user, cli):
+    body = TRAINING.replace("import torch\n", "import torch\n%matplotlib inline\n!pip list\n", 1)
+    source = [{"cell_type": "markdown", "source": ["# hello"]}, {"cell_type": "code", "source": body.splitlines(True)}]
+    bash = {"cell_type": "code", "source": "%%bash\necho no python"}
+    (user / "train.ipynb").write_text(json.dumps({"cells": [*source, bash], "nbformat": 4}))
+
+    code, out, err = cli("check", "model.pt", "--code", "train.ipynb", "--output-format", "concise")
+    assert (code, len(out.splitlines())) == (1, 4), err
+    lines = [number for number, line in enumerate(body.splitlines(), 1) if ".detach()" in line]
+    assert all(f"train.ipynb:cell 2:{line}:" in out for line in lines)
+    assert cli("check", "model.pt", "--code", "train.ipynb")[0] == 1
+    out = cli("fix", "state.pt", "--code", "train.ipynb", "--model", "make", "-o", "o.pt")[1]
+    assert "HandNorm  train.ipynb:cell 2:" in out and "bnlint fix train.ipynb" in " ".join(out.split())
+    (user / "bad.ipynb").write_text("[]")
+    complains(cli("check", "model.pt", "--code", "bad.ipynb"), "not a notebook")
+    complains(cli("check", "model.pt", "--code", "none.ipynb"), "No such file")
+
+
 def test_a_state_dict_is_checked_with_its_model(user, cli):
     code, out, _ = cli("check", "state.pt", "--model", "train:make", "--output-format", "concise")
     assert (code, len(out.splitlines())) == (1, 4)

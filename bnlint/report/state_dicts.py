@@ -68,7 +68,8 @@ def _lines(certificates: Sequence[Certificate], became: Sequence[tuple[str, str]
 
 
 def _next(became: Sequence[tuple[str, str]], told: Outcome) -> Iterator[str]:
-    files = " ".join(dict.fromkeys(_relative(file) for _, file, _ in told.origins if file.endswith(".py")))
+    named = [_relative(file.partition(":cell ")[0]) for _, file, _ in told.origins]
+    files = " ".join(dict.fromkeys(file for file in named if file.endswith((".py", ".ipynb"))))
     option = "adopt_torch_conventions=True" * told.adopted
     if told.adopted:
         changes = ", ".join(f"{after} for {before}" for before, after in became)

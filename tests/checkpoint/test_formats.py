@@ -9,7 +9,7 @@ import torch
 from hostile import write_bad
 from torch import nn
 
-from bnlint.checkpoint.code import definitions
+from bnlint.checkpoint.code import Code, definitions
 from bnlint.checkpoint.formats import Checkpoint, load, modules, save
 from bnlint.checkpoint.trust import Trust
 from bnlint.errors import BnlintError, InputError, UntrustedError
@@ -60,7 +60,7 @@ def trained(tmp_path_factory):
 
 def test_a_script_s_model_loads_with_its_code_and_without_its_training(trained, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["nothing", str(trained / "must-not-be-written")])
-    code = definitions(trained / "train.py")
+    code = definitions(Code(trained / "train.py"))
     checkpoint = load(trained / "model.pt", Trust(code=code))
     ((name, model),) = modules(checkpoint.content)
     expected = load(trained / "expected.pt").content
@@ -77,7 +77,7 @@ def test_it_is_refused_without_its_code(trained):
 
 
 def test_it_loads_with_trust_and_its_code(trained):
-    trust = Trust(code=definitions(trained / "train.py"), everything=True)
+    trust = Trust(code=definitions(Code(trained / "train.py")), everything=True)
     checkpoint = load(trained / "model.pt", trust)
     assert type(checkpoint.content["model"].bn1) is trust.code["BatchNorm2d_new"]
     assert not hasattr(sys.modules["__main__"], "BatchNorm2d_new")
@@ -87,7 +87,7 @@ def test_it_loads_with_trust_and_its_code(trained):
 
 @pytest.mark.parametrize("home", ["__main__", "no.such.package"])
 def test_a_saved_model_keeps_the_names_of_the_file_it_came_from(trained, tmp_path, home):
-    code = definitions(trained / "train.py")
+    code = definitions(Code(trained / "train.py"))
     name = f"{home}.BatchNorm2d_new"
     norm = code["BatchNorm2d_new"]
     save(Checkpoint(tmp_path, norm(3), {name: norm}), tmp_path / "out.pt", verify=lambda path: None)
@@ -95,7 +95,7 @@ def test_a_saved_model_keeps_the_names_of_the_file_it_came_from(trained, tmp_pat
 
 
 def test_a_saved_custom_model_loads_again_where_its_script_is_main(trained, tmp_path):
-    code = definitions(trained / "train.py")
+    code = definitions(Code(trained / "train.py"))
     checkpoint = load(trained / "model.pt", Trust(code=code))
     save(checkpoint, trained / "again.pt", verify=lambda path: None)
     lines = SCRIPT.split("torch.manual_seed", 1)[0] + "m = torch.load(sys.argv[1], weights_only=False)['model']\n"
