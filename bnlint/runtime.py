@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bnlint import __version__
 from bnlint.errors import InputError, needing, one_line
 from bnlint.finding import Finding
 from bnlint.report.state_dicts import Outcome
@@ -96,7 +97,8 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
             )
     if certificate is not None:
         made = (output, digest(output)) if repaired.written else None
-        write(certificate, json.dumps(proof(repaired.certificates, device, (path, before), made), indent=2) + "\n")
+        document = proof(repaired.certificates, device, (path, before), made, __version__)
+        write(certificate, json.dumps(document, indent=2) + "\n")
     if not quiet:
         from bnlint.report.certificates import render
         from bnlint.report.state_dicts import render as render_state_dict

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from bnlint import __version__
 from bnlint.certificate import Certificate
 from bnlint.errors import InputError
 
@@ -29,7 +28,11 @@ def digest(path: Path) -> str:
 
 
 def proof(
-    certificates: Sequence[Certificate], device: torch.device, given: tuple[Path, str], made: tuple[Path, str] | None
+    certificates: Sequence[Certificate],
+    device: torch.device,
+    given: tuple[Path, str],
+    made: tuple[Path, str] | None,
+    version: str,
 ) -> dict[str, Any]:
     """Return what `--certificate` writes, as plain values for JSON.
 
@@ -38,10 +41,11 @@ def proof(
         device: Where they were measured.
         given: The file that was read, and its digest before anything was written.
         made: The file that was written and its digest, None if none was.
+        version: That of bnlint.
     """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
-        "versions": {"bnlint": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {"bnlint": version, "torch": torch.__version__, "python": platform.python_version()},
         "device": {"type": device.type, "name": name},
         "input": _file(given),
         "output": None if made is None else _file(made),

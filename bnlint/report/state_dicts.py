@@ -68,7 +68,7 @@ def _lines(certificates: Sequence[Certificate], became: Sequence[tuple[str, str]
 
 
 def _next(became: Sequence[tuple[str, str]], told: Outcome) -> Iterator[str]:
-    named = [_relative(file.partition(":cell ")[0]) for _, file, _ in told.origins]
+    named = [_relative(file.partition(":cell ")[0]) for _, file, _ in told.origins if file]
     files = " ".join(dict.fromkeys(file for file in named if file.endswith((".py", ".ipynb"))))
     option = "adopt_torch_conventions=True" * told.adopted
     if told.adopted:
