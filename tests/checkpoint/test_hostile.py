@@ -17,6 +17,7 @@ from variants import HandNorm
 
 from bnlint.checkpoint.contents import contents
 from bnlint.checkpoint.formats import load
+from bnlint.checkpoint.limits import bounded
 from bnlint.checkpoint.repair import repair_checkpoint
 from bnlint.checkpoint.trust import Trust
 from bnlint.errors import BnlintError, InputError, UntrustedError
@@ -238,3 +239,27 @@ def test_bytes_that_no_part_holds_do_not_count_as_damage(whole):
     path, before, _ = whole
     path.with_name("c.pt").write_bytes(before)
     assert load(path.with_name("c.pt"), Trust({"HandNorm": HandNorm})).content["epoch"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("parts that overlap", "its parts overlap"),
+        ("two parts of one name", "have one name"),
+        ("a zip bomb", "a hundred times its size"),
+        ("a part above the folder", "a path out of it"),
+        ("a set of all numbers", "more memory"),
+        ("values nested from above", "too deeply"),
+    ],
+)
+def test_it_is_said_what_is_wrong(tmp_path, name, said):
+    HOSTILE[name](tmp_path / "evil.pt")
+    with pytest.raises(InputError, match=said):
+        load(tmp_path / "evil.pt")
+
+
+def test_memory_is_bounded_while_a_file_is_read_and_only_then():
+    with bounded(0), pytest.raises(RuntimeError, match="allocate"):
+        torch.empty(3 * GIB, dtype=torch.uint8)
+    with bounded(3 * GIB):
+        torch.empty(3 * GIB, dtype=torch.uint8)
