@@ -86,6 +86,11 @@ _model_options = _options(
         help="Take classes that a checkpoint needs from this file: its imports and definitions are run, nothing else.",
     ),
     click.option(
+        "--model",
+        metavar="FACTORY",
+        help="The model of a state dict: MODULE:FACTORY (RUNS YOUR CODE), or a class or function of --code.",
+    ),
+    click.option(
         "--allow", multiple=True, metavar="NAME", help="Allow this class, or package, in a checkpoint: it is imported."
     ),
     click.option("--trust", is_flag=True, help="Unpickle whatever the checkpoint holds: THIS CAN RUN ANY PROGRAM."),
@@ -149,6 +154,19 @@ def fix(**options: Any) -> int:
     from bnlint.commands import fix
 
     return fix(**options)
+
+
+@cli.command()
+@click.argument("path", type=Path)
+@click.option("--output-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def inspect(path: Path, output_format: str) -> int:
+    """List what is inside the checkpoint PATH, and run nothing of it.
+
+    Modules with their classes, tensors with dtype and shape, other values, and the globals that it would use.
+    """
+    from bnlint.runtime import inspect
+
+    return inspect(path, output_format)
 
 
 @cli.command()

@@ -8,15 +8,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnlint.errors import needing
+from bnlint import __version__
+from bnlint.errors import InputError, needing, one_line
 from bnlint.finding import Finding
 from bnlint.overview import LayerOverview, ModelOverview, Overview
+from bnlint.report.state_dicts import Outcome
 from bnlint.shell import Paper, progress, told_warnings, write
 from bnlint.targets import Targets
+
+if TYPE_CHECKING:
+    from bnlint.checkpoint.code import Code
+    from bnlint.checkpoint.repair import Repaired
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,8 @@ def check(targets: Targets, options: Mapping[str, Any]) -> Measured:
         import torch
 
         from bnlint.checkpoint.compiled import load_compiled
-        from bnlint.checkpoint.formats import load, modules
-        from bnlint.checkpoint.repair import check_checkpoint
+        from bnlint.checkpoint.formats import load
+        from bnlint.checkpoint.models import check_models, opened
         from bnlint.model.check import check_layers, require_measured
         from bnlint.model.factories import load_factory
         from bnlint.model.inputs import parse_inputs, usable_device
@@ -59,9 +65,10 @@ def check(targets: Targets, options: Mapping[str, Any]) -> Measured:
         for path in targets.checkpoints:
             trust = _trust(options)
             checkpoint = load_compiled(path, trust, str(device)) or load(path, trust, map_location=str(device))
+            models = opened(checkpoint, _factory(options, device))
             with progress(None, "measuring", quiet) as advance:
-                of_target = check_checkpoint(checkpoint, inputs, advance)
-            found.append(overview(str(path), modules(checkpoint.content), of_target))
+                of_target = check_models(models, inputs, advance)
+            found.append(overview(str(path), models.models, of_target))
         if rank():
             raise click.exceptions.Exit(0)  # the first process speaks for all
     seen = [layer for model in found for layer in model.layers]
@@ -90,27 +97,95 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
     """Repair a checkpoint, write it, and print what was proved."""
     quiet = options["quiet"]
     with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
+        from bnlint.checkpoint.proof import digest, proof
         from bnlint.checkpoint.repair import repair_checkpoint
         from bnlint.model.inputs import parse_inputs, usable_device
 
         inputs = parse_inputs(options["input_specs"], options["inputs_from"])
+        device = usable_device(options["device"])
+        before = "" if certificate is None else digest(path)
         with progress(None, "repairing", quiet) as advance:
             repaired = repair_checkpoint(
                 path,
                 output,
                 _trust(options),
                 inputs,
+                factory=_factory(options, device),
                 adopt_torch_conventions=adopt,
-                device=str(usable_device(options["device"])),
+                device=str(device),
                 progress=advance,
             )
     if certificate is not None:
-        write(certificate, json.dumps([c.to_dict() for c in repaired.certificates], indent=2) + "\n")
+        made = (output, digest(output)) if repaired.written else None
+        document = proof(repaired.certificates, device, (path, before), made, __version__)
+        write(certificate, json.dumps(document, indent=2) + "\n")
     if not quiet:
         from bnlint.report.certificates import render
+        from bnlint.report.state_dicts import render as render_state_dict
 
         paper = Paper(color=options["color"]).console()
-        render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs)
+        if repaired.states and repaired.certificates:
+            render_state_dict(repaired.certificates, paper, _outcome(repaired, path, output, options["model"], adopt))
+        else:
+            render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs)
+
+
+def inspect(path: Path, output_format: str) -> int:
+    """Print what is inside a checkpoint; nothing in it is run."""
+    with needing("torch", "checkpoints need", "torch"):
+        from bnlint.checkpoint.contents import contents
+
+        found = contents(path)
+    from bnlint.report.contents import render, render_json
+
+    if output_format == "json":
+        click.echo(render_json(found, str(path)))
+    else:
+        render(found, one_line(str(path)), Paper().console())
+    return 0
+
+
+def _outcome(repaired: Repaired, path: Path, output: Path, model: str, adopt: bool) -> Outcome:
+    return Outcome(
+        path,
+        output,
+        model,
+        adopt,
+        repaired.written,
+        repaired.states,
+        [(origin.name, origin.file, origin.line) for origin in repaired.origins],
+        [(move.key, move.shape, move.new_key, move.new_shape) for move in repaired.moved],
+    )
+
+
+def _factory(options: Mapping[str, Any], device: Any) -> Any:
+    from bnlint.checkpoint.code import named
+    from bnlint.model.factories import built, load_factory
+
+    target = options["model"]
+    if target is None:
+        return None
+    if ":" in target:
+        return lambda: load_factory(target, device)
+    return lambda: built(named(target, [_code(file) for file in options["code"]]), f"--model {target}", device)
+
+
+def _code(file: Path) -> Code:
+    """Read a file of --code; of a notebook the cells that are Python."""
+    from bnlint.checkpoint.code import Code
+
+    if file.suffix != ".ipynb":
+        return Code(file)
+    from bnlint.source.magics import without_magics
+
+    try:
+        cells = json.loads(file.read_bytes())["cells"]
+        texts = {n: "".join(cell["source"]) for n, cell in enumerate(cells, 1) if cell["cell_type"] == "code"}
+    except OSError as error:
+        raise InputError(f"cannot read the code: {error.strerror}", where=str(file)) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError("not a notebook of Jupyter, format 4", where=str(file)) from error
+    return Code(file, {n: python for n, text in texts.items() if (python := without_magics(text)) is not None})
 
 
 def _trust(options: Mapping[str, Any]) -> Any:
@@ -121,5 +196,5 @@ def _trust(options: Mapping[str, Any]) -> Any:
         click.echo("warning: --trust runs whatever program the checkpoint holds", err=True)
     code: dict[str, type] = {}
     for file in options["code"]:
-        code |= definitions(file)
+        code |= definitions(_code(file))
     return Trust(code, tuple(options["allow"]), options["trust"])

@@ -91,7 +91,12 @@ def _require_models(targets: Targets, options: Mapping[str, Any]) -> None:
         "--inputs": options["inputs_from"],
         "--code": options["code"],
         "--allow": options["allow"],
+        "--model": options["model"],
     }
     named = next((name for name, value in {**given, "--trust": options["trust"]}.items() if value), None)
     if named is not None and not targets.models:
         raise UsageError(f"{named} is for models, and there is only source", hint="name a checkpoint or a factory")
+    if options["model"] and not targets.checkpoints:
+        raise UsageError(
+            "--model is for a state dict, and none is named", hint=f"bnlint check state.pt --model {options['model']}"
+        )

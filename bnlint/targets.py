@@ -12,6 +12,8 @@ from bnlint.errors import UsageError
 
 #: endings of files that hold models
 CHECKPOINTS = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".safetensors", ".pt2"})
+#: what a folder of torch.distributed.checkpoint holds
+_SHARDED = ".metadata"
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -52,7 +54,7 @@ def sort_targets(arguments: Sequence[str]) -> Targets:
         path = Path(argument)
         if not paths.exists(path) and _FACTORY.fullmatch(argument):
             factories.append(argument)
-        elif path.suffix.lower() in CHECKPOINTS and not paths.is_folder(path):
+        elif (path.suffix.lower() in CHECKPOINTS and not paths.is_folder(path)) or paths.is_file(path / _SHARDED):
             checkpoints.append(path)
         else:
             sources.append(path)

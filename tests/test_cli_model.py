@@ -1,5 +1,6 @@
 """Checkpoints and factories on the command line: what is printed, written and returned."""
 
+import hashlib
 import importlib
 import json
 import os
@@ -158,11 +159,16 @@ def test_the_story_from_a_script_to_a_file_that_needs_torch_alone(trained, tmp_p
     assert fixed.returncode == 0, fixed.stderr
     assert "Traceback" not in fixed.stderr
     assert files(trained) == before
-    assert [(c["module"], c["accepted"], c["class_after"]) for c in json.loads(proof.read_text())] == [
+    certificate = json.loads(proof.read_text())
+    assert [(c["module"], c["accepted"], c["class_after"]) for c in certificate["layers"]] == [
         ("1", True, "BatchNorm2d"),
         ("4", True, "BatchNorm2d"),
     ]
-    assert all(c["gradient_error"] < 1e-9 < c["gradient_error_before"] for c in json.loads(proof.read_text()))
+    assert all(c["gradient_error"] < 1e-9 < c["gradient_error_before"] for c in certificate["layers"])
+    assert certificate["versions"]["torch"] == torch.__version__ and certificate["device"]["type"] == "cpu"
+    for role, file in (("input", trained / "model.pt"), ("output", output)):
+        assert certificate[role]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert trained / certificate[role]["path"] == file
 
     plain = run(
         "-c",
@@ -197,15 +203,79 @@ def test_a_repaired_file_keeps_conventions_and_says_what_it_needs(user, cli):
 
 
 def test_in_place(user, cli):
-    assert cli("fix", "model.pt", "--code", "train.py", "--in-place", "-q") == (0, "", "")
+    before = hashlib.sha256((user / "model.pt").read_bytes()).hexdigest()
+    options = ["--code", "train.py", "--in-place", "--certificate", "proof.json"]
+    assert cli("fix", "model.pt", *options, "-q") == (0, "", "")
+    certificate = json.loads((user / "proof.json").read_text())
+    assert certificate["input"]["sha256"] == before != certificate["output"]["sha256"]
     assert cli("check", "model.pt", "--allow", "bnlint.layers")[0] == 0
 
 
+@pytest.mark.parametrize("model", [["--model", "train:make"], ["--code", "train.py", "--model", "make"]], ids=len)
+def test_a_state_dict_is_copied_and_the_code_named(user, cli, model):
+    code, out, _ = cli("fix", "state.pt", *model, "-o", "out.pt", "--certificate", "proof.json")
+
+    said = " ".join(out.split())
+    assert code == 0
+    assert "no key and no shape changes in the state dict" in said and "state.pt → out.pt: copied" in said
+    line = lines_with("class HandNorm")[0] if len(model) == 2 else lines_with("def forward")[0]
+    assert f"HandNorm train.py:{line}" in said and "bnlint fix train.py" in said
+    assert "model = make(); bnlint.repair(model); model.load_state_dict" in said
+    assert (user / "out.pt").read_bytes() == (user / "state.pt").read_bytes()
+    certificate = json.loads((user / "proof.json").read_text())
+    assert [c["module"] for c in certificate["layers"]] == ["1", "4"]
+    assert certificate["input"]["sha256"] == certificate["output"]["sha256"]
+    said = " ".join(cli("fix", "state.pt", *model, "--in-place", "--adopt-torch-conventions")[1].split())
+    assert "left as it is" in said and "Put BatchNorm2d for HandNorm" in said
+
+
+def test_the_classes_of_a_notebook_are_taken_from_its_cells(user, cli):
+    body = TRAINING.replace("import torch\n", "import torch\n%matplotlib inline\n!pip list\n", 1)
+    source = [{"cell_type": "markdown", "source": ["# hello"]}, {"cell_type": "code", "source": body.splitlines(True)}]
+    bash = {"cell_type": "code", "source": "%%bash\necho no python"}
+    (user / "train.ipynb").write_text(json.dumps({"cells": [*source, bash], "nbformat": 4}))
+
+    code, out, err = cli("check", "model.pt", "--code", "train.ipynb", "--output-format", "concise")
+    assert (code, len(out.splitlines())) == (1, 4), err
+    lines = [number for number, line in enumerate(body.splitlines(), 1) if ".detach()" in line]
+    assert all(f"train.ipynb:cell 2:{line}:" in out for line in lines)
+    assert cli("check", "model.pt", "--code", "train.ipynb")[0] == 1
+    out = cli("fix", "state.pt", "--code", "train.ipynb", "--model", "make", "-o", "o.pt")[1]
+    assert "HandNorm  train.ipynb:cell 2:" in out and "bnlint fix train.ipynb" in " ".join(out.split())
+    (user / "bad.ipynb").write_text("[]")
+    complains(cli("check", "model.pt", "--code", "bad.ipynb"), "not a notebook")
+    complains(cli("check", "model.pt", "--code", "none.ipynb"), "No such file")
+
+
+def test_a_state_dict_is_checked_with_its_model(user, cli):
+    code, out, _ = cli("check", "state.pt", "--model", "train:make", "--output-format", "concise")
+    assert (code, len(out.splitlines())) == (1, 4)
+    assert cli("check", "state.pt", "--model", "train:make_right")[:2] == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["check", "train.py", "--model", "train:make"], "--model is for models"),
+        (["check", "train:make", "--model", "train:make"], "bnlint check state.pt --model train:make"),
+        (["check", "state.pt", "--model", "make"], "there is no --code"),
+        (["check", "state.pt", "--code", "train.py", "--model", "mak"], "no class or function `mak` is defined in"),
+        (["check", "state.pt", "--model", "train:HandNorm"], "MODULE:FACTORY"),
+        (["check", "state.pt", "--model", "torch.nn:Identity"], "no state dict in it fits"),
+        (["check", "right.pt", "--model", "train:make"], "leave out --model"),
+    ],
+)
+def test_models_that_do_not_go_with_the_file(user, cli, options, said):
+    complains(cli(*options), said)
+
+
 def test_nothing_to_repair(user, cli):
-    code, out, _ = cli("fix", "right.pt", "-o", "repaired.pt")
+    code, out, _ = cli("fix", "right.pt", "-o", "repaired.pt", "--certificate", "proof.json")
 
     assert code == 0 and "nothing" in out
     assert not (user / "repaired.pt").exists()
+    certificate = json.loads((user / "proof.json").read_text())
+    assert (certificate["output"], certificate["layers"]) == (None, [])
 
 
 def test_a_factory_is_run_and_measured(user, cli):

@@ -50,3 +50,8 @@ def test_kinds_may_be_mixed_and_keep_their_order() -> None:
 @pytest.mark.parametrize(("argument", "models"), [("a.py", False), ("m.pt", True), ("m:f", True)])
 def test_only_models_need_torch(argument: str, models: bool) -> None:
     assert sort_targets([argument]).models is models
+
+
+def test_a_folder_of_shards_is_a_checkpoint(tmp_path):
+    (tmp_path / ".metadata").touch()
+    assert sort_targets([str(tmp_path)]).checkpoints == (tmp_path,)

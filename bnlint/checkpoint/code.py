@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
+from typing import Any
 
 from bnlint.errors import InputError
 
@@ -17,8 +19,21 @@ _NOT_RUN = (
 )
 
 
-def definitions(path: Path) -> dict[str, type]:
-    """Return the classes that a Python file defines, and never run its training code.
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A file of `--code`.
+
+    Attributes:
+        path: The file.
+        cells: Of a notebook, each cell of Python with its number, magics left out; None for a Python file.
+    """
+
+    path: Path
+    cells: Mapping[int, str] | None = None
+
+
+def definitions(code: Code) -> dict[str, type]:
+    """Return the classes that a Python file or a notebook defines, and never run its training code.
 
     Of the file's top level only this is executed: imports (also inside `try`), classes, functions, and assignments of
     literal constants or of dotted names (`Norm = nn.BatchNorm2d`). Calls, loops, `if` blocks and everything else are
@@ -27,7 +42,7 @@ def definitions(path: Path) -> dict[str, type]:
     and for `inspect.getsource`; the module itself, named after the file's stem, does not stay in `sys.modules`.
 
     Args:
-        path: The file that the user named.
+        code: What the user named.
 
     Returns:
         The classes by name, those that are defined in the file and not merely imported by it.
@@ -35,25 +50,56 @@ def definitions(path: Path) -> dict[str, type]:
     Raises:
         InputError: The file is missing, is not Python, or one of its definitions fails.
     """
-    if path.suffix == ".ipynb":
-        raise InputError(
-            "a notebook is not a Python file", where=str(path), hint=f"jupyter nbconvert --to script {path}"
-        )
-    file = path.resolve()
-    module = ModuleType(_free_name(file.stem))
-    module.__file__ = str(file)
-    tree = _parse(path)
-    tree.body = [statement for statement in tree.body if _defines(statement)]
-    try:
-        with _registered(module), _importable(file.parent):
-            exec(compile(tree, str(file), "exec", dont_inherit=True), module.__dict__)
-    except (Exception, SystemExit) as error:
-        raise _failure(path, file, error) from error
+    module = _run(code)
     return {
         name: value
         for name, value in vars(module).items()
         if isinstance(value, type) and value.__module__ == module.__name__
     }
+
+
+def named(name: str, files: Sequence[Code]) -> Any:
+    """Return what a class or function of one of these files is called by, executing no more than `definitions` does.
+
+    Raises:
+        InputError: No file defines it, or one cannot be run.
+    """
+    for code in files:
+        value = vars(_run(code)).get(name)
+        if callable(value):
+            return value
+    told = ", ".join(str(code.path) for code in files)
+    what = f"no class or function `{name}` is defined in {told}" if files else "names no module, and there is no --code"
+    raise InputError(what, where=f"--model {name}", hint="--model PKG.MODULE:FACTORY, or --code FILE.py --model NAME")
+
+
+def _run(code: Code) -> ModuleType:
+    file = code.path.resolve()
+    module = ModuleType(_free_name(file.stem))
+    module.__file__ = str(file)
+    for place, tree in _parts(code):
+        tree.body = [statement for statement in tree.body if _defines(statement)]
+        try:
+            with _registered(module), _importable(file.parent):
+                exec(compile(tree, f"{file}{place}", "exec", dont_inherit=True), module.__dict__)
+        except (Exception, SystemExit) as error:
+            raise _failure(f"{code.path}{place}", f"{file}{place}", error) from error
+    return module
+
+
+def _parts(code: Code) -> Iterator[tuple[str, ast.Module]]:
+    """Parse a file as a whole, a notebook cell by cell; yield where each part is in it."""
+    if code.cells is None:
+        yield "", _parse(_text(code.path), str(code.path))
+    for number, cell in (code.cells or {}).items():
+        yield f":cell {number}", _parse(cell.encode(), f"{code.path}:cell {number}")
+
+
+def _text(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the code: {error.strerror}", where=str(path)) from error
 
 
 @contextmanager
@@ -96,16 +142,14 @@ def _with_parents(module: str) -> Iterator[str]:
     return (".".join(parts[: count + 1]) for count in range(len(parts)))
 
 
-def _parse(path: Path) -> ast.Module:
+def _parse(text: bytes, name: str) -> ast.Module:
     try:
-        return ast.parse(path.read_bytes(), filename=str(path))
-    except OSError as error:
-        raise InputError(f"cannot read the code: {error.strerror}", where=str(path)) from error
+        return ast.parse(text, filename=name)
     except SyntaxError as error:
-        where = f"{path}:{error.lineno}" if error.lineno else str(path)
+        where = f"{name}:{error.lineno}" if error.lineno else name
         raise InputError(f"not valid Python: {error.msg}", where=where) from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"not valid Python: {error}", where=str(path)) from error
+        raise InputError(f"not valid Python: {error}", where=name) from error
 
 
 def _defines(statement: ast.stmt) -> bool:
@@ -136,9 +180,9 @@ def _constant(value: ast.expr) -> bool:
     return True
 
 
-def _failure(path: Path, file: Path, error: BaseException) -> InputError:
-    line = _line(file, error.__traceback__)
-    where = f"{path}:{line}" if line else str(path)
+def _failure(told: str, name: str, error: BaseException) -> InputError:
+    line = _line(name, error.__traceback__)
+    where = f"{told}:{line}" if line else told
     match error:
         case ImportError(name=str(name)):
             return InputError(f"cannot import {name}: {error}", where=where, hint=f"install {name}, or run where it is")
@@ -149,10 +193,10 @@ def _failure(path: Path, file: Path, error: BaseException) -> InputError:
             return InputError(f"{type(error).__name__}: {error}", where=where, hint=_NOT_RUN)
 
 
-def _line(file: Path, traceback: TracebackType | None) -> int | None:
+def _line(name: str, traceback: TracebackType | None) -> int | None:
     line = None
     while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == str(file):
+        if traceback.tb_frame.f_code.co_filename == name:
             line = traceback.tb_lineno
         traceback = traceback.tb_next
     return line

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import inspect
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
+from bnlint.atomic import write
 from bnlint.certificate import Certificate
+from bnlint.checkpoint.follow import Move, follow, held, moves
 from bnlint.checkpoint.formats import Checkpoint, load, modules, save
+from bnlint.checkpoint.models import Factory, Opened, check_models, opened
+from bnlint.checkpoint.state_dicts import state_dicts
 from bnlint.checkpoint.trust import Trust
-from bnlint.errors import InputError, RepairError
-from bnlint.model.check import check_layers, require_measured
+from bnlint.checkpoint.verify import require_same
+from bnlint.errors import RepairError
 from bnlint.model.inputs import Inputs
-from bnlint.model.layers import Checked, find_layers
+from bnlint.model.layers import Checked
 from bnlint.repairs.apply import repair_checked
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the class of a layer with a wrong gradient is written; no file for a class that has none."""
+
+    name: str
+    file: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +42,17 @@ class Repaired:
         certificates: One per layer with a wrong gradient.
         written: Whether the output was written.
         needs: Modules outside torch that the output needs in order to load, such as `bnlint.layers`.
+        states: The state dicts of a file that holds no model, in words; the layers to repair are in its code.
+        moved: The tensors of a model that got another key or shape.
+        origins: The classes of the layers with a wrong gradient.
     """
 
     certificates: tuple[Certificate, ...]
     written: bool
-    needs: tuple[str, ...]
-
-
-def check_checkpoint(
-    checkpoint: Checkpoint, inputs: Inputs, progress: Callable[[str], None] | None = None
-) -> list[Checked]:
-    """Measure the normalization layers of every model in a checkpoint.
-
-    Raises:
-        InputError: It holds no model, or none of its layers could be measured.
-    """
-    found = modules(checkpoint.content)
-    if not found:
-        raise InputError(
-            "holds no model, only tensors or other values; a state dict has no layers to check",
-            where=str(checkpoint.path),
-            hint="check the code of its model: bnlint check PKG.MODULE:FACTORY --input 8x3x32x32",
-        )
-    checked: list[Checked] = []
-    for name, model in found:
-        given = inputs.fitted(model)
-        for item in check_layers(find_layers(model, given.args, given.kwargs), progress):
-            path = ".".join(part for part in (name, item.layer.path) if part)
-            checked.append(replace(item, layer=replace(item.layer, path=path)))
-    require_measured(checked)
-    return checked
+    needs: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    moved: tuple[Move, ...] = ()
+    origins: tuple[Origin, ...] = ()
 
 
 def repair_checkpoint(
@@ -66,17 +61,22 @@ def repair_checkpoint(
     trust: Trust,
     inputs: Inputs | None = None,
     *,
+    factory: Factory | None = None,
     adopt_torch_conventions: bool = False,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
 ) -> Repaired:
     """Repair the models of a checkpoint and write the result; nothing is written unless every wrong layer is proved.
 
+    A state dict holds no layers. It is repaired together with its model: what is written has the keys and shapes that
+    the repaired model has, which are mostly the same; then the output is a copy.
+
     Args:
         path: The checkpoint; never opened for writing unless it is also the output.
         output: Where to write.
         trust: What the file may use (see `trust`).
         inputs: Inputs of the models; none to assume them.
+        factory: Makes the model that the state dicts of a file without models belong to.
         adopt_torch_conventions: See `repair`.
         device: Where to measure.
         progress: Called with the path of each layer that is measured or repaired.
@@ -86,9 +86,55 @@ def repair_checkpoint(
         InputError: The file cannot be read or written.
         UntrustedError: It needs something that nobody named.
     """
-    checkpoint = load(path, trust, map_location=device)
-    checked = check_checkpoint(checkpoint, (inputs or Inputs()).to(device), progress)
-    certificates = repair_checked(checked, adopt_torch_conventions=adopt_torch_conventions, progress=progress)
+    found = opened(load(path, trust, map_location=device), factory)
+    checked = check_models(found, (inputs or Inputs()).to(device), progress)
+    before = [held(model) for _, model in found.models]
+    origins = _origins(checked)
+    with _one_thread():
+        certificates = repair_checked(checked, adopt_torch_conventions=adopt_torch_conventions, progress=progress)
+    _require_accepted(certificates, path)
+    moved: list[Move] = []
+    for (_, model), had in zip(found.models, before, strict=True):
+        made = moves(had, held(model))
+        states = found.states or state_dicts(found.checkpoint.content, [item.key for item in had])
+        follow(found.checkpoint.content, states, made, had)
+        moved += made
+    written = bool(certificates) and _written(found, moved, output, trust)
+    states_told = tuple(state.name for state in found.states)
+    needs = () if found.states else _needs(found)
+    return Repaired(tuple(certificates), written, needs, states_told, tuple(moved), origins)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: a proof is made of small operations, and threads cost more than they give."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _written(found: Opened, moved: list[Move], output: Path, trust: Trust) -> bool:
+    """Write what has changed; a file of state dicts that has not is copied, unless it is its own output."""
+    checkpoint = found.checkpoint
+    if moved or not found.states:
+        save(checkpoint, output, verify=lambda file: _verify(file, checkpoint, trust))
+        return True
+    if output.exists() and output.samefile(checkpoint.path):
+        return False
+    with checkpoint.path.open("rb") as source:
+        write(output, lambda target: shutil.copyfileobj(source, target))
+    return True
+
+
+def _verify(file: Path, checkpoint: Checkpoint, trust: Trust) -> None:
+    """Read the written file as a user would, and compare all of it with what was meant."""
+    require_same(checkpoint.content, load(file, trust, map_location="cpu", sound=True).content, str(file))
+
+
+def _require_accepted(certificates: list[Certificate], path: Path) -> None:
     refused = [c for c in certificates if not c.accepted]
     if refused:
         lines = "\n".join(f"  {c.module} ({c.class_before}): {c.reason}" for c in refused)
@@ -97,27 +143,22 @@ def repair_checkpoint(
             where=str(path),
             hint="correct the source instead: bnlint fix FILE.py",
         )
-    if certificates:
-        save(checkpoint.content, output, verify=lambda file: _verify(file, checkpoint, trust), names=checkpoint.names)
-    needs = {type(m).__module__ for _, model in modules(checkpoint.content) for m in model.modules()}
-    foreign = sorted(name for name in needs if not name.startswith(("torch.", "torchvision.", "timm.")))
-    return Repaired(tuple(certificates), bool(certificates), tuple(foreign))
 
 
-def _verify(file: Path, checkpoint: Checkpoint, trust: Trust) -> None:
-    """Read the written file as a user would, and compare every tensor and class with what was meant."""
-    again = load(file, trust, map_location="cpu")
-    ours, theirs = modules(checkpoint.content), modules(again.content)
-    for (name, model), (_, copy) in zip(ours, theirs, strict=True):
-        if [type(m).__name__ for m in model.modules()] != [type(m).__name__ for m in copy.modules()]:
-            raise InputError(f"what was written does not read back as the same layers ({name})", where=str(file))
-        for key, value in model.state_dict().items():
-            if not _same(value, copy.state_dict()[key]):
-                raise InputError(f"`{key}` does not read back as it was written", where=str(file))
+def _needs(found: Opened) -> tuple[str, ...]:
+    needs = {type(m).__module__ for _, model in modules(found.checkpoint.content) for m in model.modules()}
+    return tuple(sorted(name for name in needs if not name.startswith(("torch.", "torchvision.", "timm."))))
 
 
-def _same(ours: Any, theirs: Any) -> bool:
-    if not isinstance(ours, Tensor):
-        return bool(ours == theirs)
-    ours = ours.detach().cpu()
-    return ours.dtype == theirs.dtype and torch.equal(ours.nan_to_num(), theirs.nan_to_num())
+def _origins(checked: Iterable[Checked]) -> tuple[Origin, ...]:
+    """Tell where the layers to repair are written, before they become others."""
+    wrong = [item.layer for item in checked if item.measured is not None and item.measured.wrong and item.layer.whole]
+    return tuple(_origin(cls) for cls in dict.fromkeys(type(layer.module) for layer in wrong))
+
+
+def _origin(cls: type) -> Origin:
+    try:
+        return Origin(cls.__name__, inspect.getsourcefile(cls) or "", inspect.getsourcelines(cls)[1])
+    except (OSError, TypeError):  # of --code, whose module is gone
+        code = getattr(getattr(cls, "forward", None), "__code__", None)
+        return Origin(cls.__name__) if code is None else Origin(cls.__name__, code.co_filename, code.co_firstlineno)

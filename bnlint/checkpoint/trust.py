@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 
@@ -44,6 +45,14 @@ _HARMLESS = frozenset(
         "builtins.slice",
         "pathlib.PosixPath",
         "types.SimpleNamespace",
+        "lightning.fabric.utilities.data.AttributeDict",
+        # Arrays and numbers of NumPy: random states and best scores. They are made of bytes, and of admitted objects.
+        "numpy._core.multiarray._reconstruct",
+        "numpy._core.multiarray.scalar",
+        "numpy.core.multiarray._reconstruct",
+        "numpy.core.multiarray.scalar",
+        "numpy.dtype",
+        "numpy.ndarray",
         # It calls only what it is given, which was itself admitted (`norm_layer` of torchvision's VisionTransformer).
         "functools.partial",
         # Activations that nn.TransformerEncoderLayer and timm keep as attributes: arithmetic on their argument.
@@ -62,6 +71,32 @@ _HARMLESS = frozenset(
         "torchvision.models.detection._utils.SSDMatcher",
         "torchvision.models.optical_flow.raft._pass_through_h",
         "torchvision.ops.boxes.box_iou",
+    }
+)
+
+
+# What torch's own reader admits, apart from its storages and dtypes.
+_TORCH_OWN = frozenset(
+    {
+        "builtins.bytearray",
+        "builtins.complex",
+        "builtins.set",
+        "collections.Counter",
+        "collections.OrderedDict",
+        "_codecs.encode",
+        "torch.Size",
+        "torch.Tensor",
+        "torch.device",
+        "torch.nn.parameter.Parameter",
+        "torch.serialization._get_layout",
+        "torch._tensor._rebuild_from_type_v2",
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch._utils._rebuild_qtensor",
+        "torch._utils._rebuild_sparse_tensor",
+        "torch._utils._rebuild_tensor",
+        "torch._utils._rebuild_tensor_v2",
+        "torch._utils._rebuild_tensor_v3",
     }
 )
 
@@ -118,7 +153,32 @@ def resolve(path: Path, trust: Trust) -> list[tuple[Any, str]]:
     refused = [name for name, value in found.items() if value is None]
     if refused:
         raise _untrusted(path, refused, trust)
-    return [(value, name) for name, value in found.items()]
+    pairs = [(value, name) for name, value in found.items()]
+    if np.dtype in found.values():  # each type of number is a class of its own
+        pairs += [
+            (cls, f"numpy.dtypes.{cls.__name__}") for cls in {type(np.dtype(code)) for code in np.typecodes["All"]}
+        ]
+    return pairs
+
+
+def standing(name: str) -> str:
+    """Say what a global that a file names is to bnlint, importing nothing.
+
+    Returns:
+        "known" if it is loaded without a word, "ask" if an option must name it, else why none can.
+    """
+    name = ".".join(_compat(*name.rpartition(".")[::2]))
+    if name in _TORCH_OWN or name in _HARMLESS or _within(name.rpartition(".")[0], _LAYERS):
+        return "known"
+    if name.startswith("torch.") and name.endswith("Storage"):
+        return "known"
+    return _objection(name, Trust()) or "ask"
+
+
+def _compat(module: str, attribute: str) -> tuple[str, str]:
+    """Give Python 3's name of what a file calls by Python 2's."""
+    renamed = _compat_pickle.NAME_MAPPING.get((module, attribute))
+    return renamed or (_compat_pickle.IMPORT_MAPPING.get(module, module), attribute)
 
 
 def printable(text: object) -> str:

@@ -26,13 +26,21 @@ def load_factory(target: str, device: torch.device | str = "cpu") -> nn.Module:
     Raises:
         InputError: The import or the call fails, or gives no model.
     """
-    value = load_object(target, _HINT)
+    return built(load_object(target, _HINT), target, device)
+
+
+def built(value: Any, target: str, device: torch.device | str = "cpu") -> nn.Module:
+    """Return the model that an object is or makes, on a device; `target` is what the user called it.
+
+    Raises:
+        InputError: The call fails, or gives no model.
+    """
     try:
         model = value if isinstance(value, nn.Module) else value()
     except BnlintError:
         raise
     except (Exception, SystemExit) as error:
-        hint = explained(error) or _HINT
+        hint = _HINT if isinstance(error, TypeError) else explained(error) or _HINT
         raise InputError(f"{type(error).__name__}: {first_line(error)}", where=target, hint=hint) from error
     if not isinstance(model, nn.Module):
         raise InputError(f"gives a {type(model).__name__}, not an nn.Module", where=target)

@@ -75,7 +75,7 @@ def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[st
     step, told = (_step(model, args, kwargs), "") if given else _on_assumed(model)
     if step is None:
         _warn("no input was given, and none fits: layers were measured alone, and other normalizations not seen")
-        return [_layer(path, m, None) for path, m in model.named_modules() if is_custom_norm(m)]
+        return layers_alone(model)
     captured, inline = step.captured, "normalizations that are no layers of their own may be missed"
     if captured.unfaithful is not None:
         _warn(f"the recorded step is not faithful ({captured.unfaithful}): {inline}")
@@ -86,6 +86,11 @@ def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[st
         what = f"no input was given; the model was run on assumed inputs: {told}"
         warnings.warn(what, AssumptionWarning, stacklevel=2)
     return found
+
+
+def layers_alone(model: nn.Module) -> list[Layer]:
+    """Find the custom normalization layers of a model that is not run, each to be measured on its own."""
+    return [_layer(path, m, None) for path, m in model.named_modules() if is_custom_norm(m)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,13 @@ def render(
     if not certificates:
         console.print(Text(f"{path}: every layer's gradient is right; nothing to repair, nothing written"))
         return
+    became = print_table(certificates, console)
+    for line in _conclusion(certificates, became, path, output, needs):
+        console.print(Text(line))
+
+
+def print_table(certificates: Sequence[Certificate], console: Console) -> list[tuple[str, str]]:
+    """Print a row for each certificate; return which classes became which."""
     became = sorted({(c.class_before, c.class_after) for c in certificates})
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("layer", overflow="fold")
@@ -43,8 +50,7 @@ def render(
         numbers = (c.gradient_error_before, c.gradient_error, max(c.output_error, c.eval_error))
         table.add_row(*row, *(f"{number:.1e}" for number in numbers))
     console.print(table)
-    for line in _conclusion(certificates, became, path, output, needs):
-        console.print(Text(line))
+    return became
 
 
 def _conclusion(
@@ -66,6 +72,17 @@ def _conclusion(
     ):
         for name in sorted(names):
             yield f"{title}: the layer {name}"
+    yield from moved_outputs(certificates)
+    yield f"{path} → {output}: written, read back and compared"
+    if "bnlint.layers" in needs:
+        yield "loading it needs bnlint.layers; with --adopt-torch-conventions it would need torch alone"
+    others = [name for name in needs if name != "bnlint.layers"]
+    if others:
+        yield f"loading it needs what the rest of the model needed: {', '.join(others)}"
+
+
+def moved_outputs(certificates: Sequence[Certificate]) -> Iterator[str]:
+    """Say how far outputs moved, if they did."""
     training = max(c.output_error for c in certificates)
     evaluation = max(c.eval_error for c in certificates)
     if max(training, evaluation) > VISIBLE:
@@ -74,9 +91,3 @@ def _conclusion(
             f"channel), in eval mode by up to {evaluation:.0%}"
         )
         yield "recompute the running statistics before evaluation: torch.optim.swa_utils.update_bn(loader, model)"
-    yield f"{path} → {output}: written, read back and compared"
-    if "bnlint.layers" in needs:
-        yield "loading it needs bnlint.layers; with --adopt-torch-conventions it would need torch alone"
-    others = [name for name in needs if name != "bnlint.layers"]
-    if others:
-        yield f"loading it needs what the rest of the model needed: {', '.join(others)}"

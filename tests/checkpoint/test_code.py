@@ -6,7 +6,7 @@ import textwrap
 import pytest
 from torch import nn
 
-from bnlint.checkpoint.code import definitions, standing_in
+from bnlint.checkpoint.code import Code, definitions, standing_in
 from bnlint.errors import InputError
 
 
@@ -70,7 +70,7 @@ def test_only_definitions_run(tmp_path):
         """,
     )
     before, path_before = set(sys.modules), list(sys.path)
-    found = definitions(path)
+    found = definitions(Code(path))
     assert set(found) == {"Norm", "Config"}
     assert not marker.exists()
     assert found["Norm"](3)(2.0) == pytest.approx(2e-5 - 1)
@@ -89,14 +89,14 @@ def test_modules_beside_the_file_are_found(tmp_path):
     write(tmp_path / "beside_the_code.py", "scale = 3\n")
     path = write(tmp_path / "net.py", "from beside_the_code import scale\nclass Net:\n    scale = scale\n")
     try:
-        assert definitions(path)["Net"].scale == 3
+        assert definitions(Code(path))["Net"].scale == 3
     finally:
         sys.modules.pop("beside_the_code", None)
 
 
 def test_a_file_named_like_a_library_does_not_replace_it(tmp_path):
     path = write(tmp_path / "torch.py", "import torch.nn as nn\nclass Net(nn.Module):\n    pass\n")
-    assert issubclass(definitions(path)["Net"], nn.Module)
+    assert issubclass(definitions(Code(path))["Net"], nn.Module)
     assert sys.modules["torch"].nn is nn
 
 
@@ -115,17 +115,25 @@ def test_code_that_fails_is_one_clear_error(tmp_path, text, what, line):
     path = tmp_path / "broken.py"
     path.write_text(text)
     with pytest.raises(InputError, match=what) as caught:
-        definitions(path)
+        definitions(Code(path))
     assert caught.value.where == (f"{path}:{line}" if line else str(path))
     assert "broken" not in sys.modules
 
 
-def test_a_missing_file_and_a_notebook_are_errors(tmp_path):
+def test_a_notebook_is_run_cell_by_cell(tmp_path):
+    net = "class Net(nn.Module):\n    def f(self):\n        return 1\nprint(1 / 0)"
+    cells = {2: "from torch import nn\npass", 4: net}
+    code = definitions(Code(tmp_path / "a.ipynb", cells))["Net"].f.__code__
+    assert code.co_filename == f"{tmp_path / 'a.ipynb'}:cell 4" and code.co_firstlineno == 2
+    for text, line in (("x = (", 1), ("import os\nclass A:\n    x = undefined", 3)):
+        with pytest.raises(InputError) as caught:
+            definitions(Code(tmp_path / "a.ipynb", {**cells, 7: text}))
+        assert caught.value.where == f"{tmp_path / 'a.ipynb'}:cell 7:{line}"
+
+
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(InputError, match="No such file"):
-        definitions(tmp_path / "absent.py")
-    (tmp_path / "a.ipynb").write_text("{}")
-    with pytest.raises(InputError, match="notebook"):
-        definitions(tmp_path / "a.ipynb")
+        definitions(Code(tmp_path / "absent.py"))
 
 
 def test_stand_ins_leave_no_trace():

@@ -9,8 +9,8 @@ import torch
 from hostile import write_bad
 from torch import nn
 
-from bnlint.checkpoint.code import definitions
-from bnlint.checkpoint.formats import load, modules, save
+from bnlint.checkpoint.code import Code, definitions
+from bnlint.checkpoint.formats import Checkpoint, load, modules, save
 from bnlint.checkpoint.trust import Trust
 from bnlint.errors import BnlintError, InputError, UntrustedError
 
@@ -60,7 +60,7 @@ def trained(tmp_path_factory):
 
 def test_a_script_s_model_loads_with_its_code_and_without_its_training(trained, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["nothing", str(trained / "must-not-be-written")])
-    code = definitions(trained / "train.py")
+    code = definitions(Code(trained / "train.py"))
     checkpoint = load(trained / "model.pt", Trust(code=code))
     ((name, model),) = modules(checkpoint.content)
     expected = load(trained / "expected.pt").content
@@ -77,7 +77,7 @@ def test_it_is_refused_without_its_code(trained):
 
 
 def test_it_loads_with_trust_and_its_code(trained):
-    trust = Trust(code=definitions(trained / "train.py"), everything=True)
+    trust = Trust(code=definitions(Code(trained / "train.py")), everything=True)
     checkpoint = load(trained / "model.pt", trust)
     assert type(checkpoint.content["model"].bn1) is trust.code["BatchNorm2d_new"]
     assert not hasattr(sys.modules["__main__"], "BatchNorm2d_new")
@@ -87,18 +87,17 @@ def test_it_loads_with_trust_and_its_code(trained):
 
 @pytest.mark.parametrize("home", ["__main__", "no.such.package"])
 def test_a_saved_model_keeps_the_names_of_the_file_it_came_from(trained, tmp_path, home):
-    code = definitions(trained / "train.py")
+    code = definitions(Code(trained / "train.py"))
     name = f"{home}.BatchNorm2d_new"
-    save(
-        code["BatchNorm2d_new"](3), tmp_path / "out.pt", verify=lambda path: None, names={name: code["BatchNorm2d_new"]}
-    )
+    norm = code["BatchNorm2d_new"]
+    save(Checkpoint(tmp_path, norm(3), {name: norm}), tmp_path / "out.pt", verify=lambda path: None)
     assert load(tmp_path / "out.pt", Trust(code=code)).names == {name: code["BatchNorm2d_new"]}
 
 
 def test_a_saved_custom_model_loads_again_where_its_script_is_main(trained, tmp_path):
-    code = definitions(trained / "train.py")
+    code = definitions(Code(trained / "train.py"))
     checkpoint = load(trained / "model.pt", Trust(code=code))
-    save(checkpoint.content, trained / "again.pt", verify=lambda path: None, names=checkpoint.names)
+    save(checkpoint, trained / "again.pt", verify=lambda path: None)
     lines = SCRIPT.split("torch.manual_seed", 1)[0] + "m = torch.load(sys.argv[1], weights_only=False)['model']\n"
     (tmp_path / "use.py").write_text(lines + "assert type(m.bn1) is BatchNorm2d_new\n")
     subprocess.run([sys.executable, tmp_path / "use.py", trained / "again.pt"], check=True)
@@ -111,7 +110,6 @@ def test_a_saved_custom_model_loads_again_where_its_script_is_main(trained, tmp_
         "empty": "empty file",
         "text": "text file",
         "lfs": "Git LFS pointer",
-        "safetensors": "safetensors file",
         "plain": "plain pickle",
         "old": "before 1.6",
         "zip": "zip archive",
@@ -180,7 +178,7 @@ def test_save_verifies_the_file_before_it_takes_the_place_of_the_target(tmp_path
 
     with target.open("rb") as before:
         old = target.read_bytes()
-        save({"new": 2}, target, verify=verify)
+        save(Checkpoint(target, {"new": 2}), target, verify=verify)
         assert before.read() == old, "a reader that has the old file open sees it to its end"
     assert seen == [({"new": 2}, {"old": 1})]
     assert load(target).content == {"new": 2}
@@ -204,7 +202,7 @@ def test_a_failing_save_leaves_everything_as_it_was(tmp_path, content, verify, w
     target = tmp_path / "model.pt"
     target.write_bytes(b"precious")
     with pytest.raises(InputError, match=what):
-        save(content, target, verify=verify)
+        save(Checkpoint(target, content), target, verify=verify)
     assert target.read_bytes() == b"precious"
     assert listing(tmp_path) == ["model.pt"]
 
@@ -214,16 +212,16 @@ def test_an_interrupted_save_leaves_nothing_behind(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        save({}, tmp_path / "model.pt", verify=interrupt)
+        save(Checkpoint(tmp_path, {}), tmp_path / "model.pt", verify=interrupt)
     assert listing(tmp_path) == []
 
 
 def test_where_it_cannot_write_it_says_so(tmp_path):
     with pytest.raises(InputError, match="cannot be written: No such file"):
-        save({}, tmp_path / "no" / "model.pt", verify=lambda path: None)
+        save(Checkpoint(tmp_path, {}), tmp_path / "no" / "model.pt", verify=lambda path: None)
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
-        save({}, tmp_path / "folder", verify=lambda path: None)
+        save(Checkpoint(tmp_path, {}), tmp_path / "folder", verify=lambda path: None)
     assert listing(tmp_path) == ["folder"]
 
 
@@ -232,7 +230,7 @@ def test_a_link_stays_a_link(tmp_path):
     link, target = tmp_path / "model.pt", tmp_path / "store" / "v1.pt"
     target.touch()
     link.symlink_to(target)
-    save({"a": 1}, link, verify=lambda path: None)
+    save(Checkpoint(link, {"a": 1}), link, verify=lambda path: None)
     assert link.is_symlink()
     assert load(target).content == {"a": 1}
 
@@ -244,9 +242,10 @@ def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path):
         textwrap.dedent(
             """
             import sys, torch, pathlib
-            from bnlint.checkpoint.formats import save
+            from bnlint.checkpoint.formats import Checkpoint, save
+            path = pathlib.Path(sys.argv[1])
             for n in range(10**6):
-                save({"n": n, "w": torch.full((200_000,), float(n))}, pathlib.Path(sys.argv[1]), verify=lambda p: None)
+                save(Checkpoint(path, {"n": n, "w": torch.full((200_000,), float(n))}), path, verify=lambda p: None)
                 if n == 0:
                     print("go", flush=True)
             """
@@ -261,3 +260,21 @@ def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path):
         content = load(target).content
         assert bool((content["w"] == float(max(content["n"], 0))).all())
     assert content["n"] >= 0
+
+
+def test_a_folder_of_shards_says_how_to_make_one_file_of_it(tmp_path):
+    import torch.distributed.checkpoint as dcp
+
+    dcp.save({"model": nn.Linear(2, 2).state_dict()}, checkpoint_id=tmp_path / "shards")
+    with pytest.raises(InputError, match=r"torch\.distributed\.checkpoint") as caught:
+        load(tmp_path / "shards")
+    command = caught.value.hint.partition(": python ")[2].replace("model.pt", str(tmp_path / "model.pt"))
+    subprocess.run([sys.executable, *command.split()], check=True, capture_output=True)
+    assert set(load(tmp_path / "model.pt").content["model"]) == {"weight", "bias"}
+
+
+def test_an_exported_program_says_what_to_put_right(tmp_path):
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)), tmp_path / "m.pt2")
+    with pytest.raises(InputError, match="exported program") as caught:
+        load(tmp_path / "m.pt2", Trust(everything=True))
+    assert "bnlint fix FILE.py" in caught.value.hint

@@ -6,9 +6,10 @@ from torch import nn
 from variants import HandNorm, batch, gradients
 
 from bnlint.checkpoint.formats import Checkpoint, load
-from bnlint.checkpoint.repair import check_checkpoint, repair_checkpoint
+from bnlint.checkpoint.models import check_models, opened
+from bnlint.checkpoint.repair import repair_checkpoint
 from bnlint.checkpoint.trust import Trust
-from bnlint.errors import InputError, RepairError, UntrustedError
+from bnlint.errors import CaptureWarning, InputError, RepairError, UntrustedError
 from bnlint.layers import FusedBatchNorm2d
 from bnlint.model.inputs import Inputs
 
@@ -191,8 +192,8 @@ def test_a_file_without_a_model_says_so(folder, content):
 
 
 def test_what_does_not_read_back_is_not_written(folder, monkeypatch):
-    def forgetful(path, trust, map_location="cpu"):
-        found = load(path, trust, map_location)
+    def forgetful(path, trust, map_location="cpu", **options):
+        found = load(path, trust, map_location, **options)
         if path.name.startswith(".bnlint"):  # the temporary file that is about to take the output's place
             with torch.no_grad():
                 found.content[0].weight.view(-1)[0] += 1
@@ -208,7 +209,17 @@ def test_checking_says_where_each_layer_is(folder):
     checkpoint = Checkpoint(folder / "x.pt", {"model": net(), "ema": {"model": net(nn.BatchNorm2d(4))}})
     told = []
 
-    checked = check_checkpoint(checkpoint, Inputs(), told.append)
+    checked = check_models(opened(checkpoint), Inputs(), told.append)
 
     assert [item.layer.path for item in checked] == ["model.1"]
     assert checked[0].measured.wrong and told
+
+
+def test_a_large_model_is_not_run_unasked(folder, monkeypatch):
+    monkeypatch.setattr("bnlint.checkpoint.models._LARGE", 100)
+    path = saved(folder, net())
+    ran = []
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda *args: ran.append(args))
+    with pytest.warns(CaptureWarning, match=r"a model of 0\.0 GiB is not run on assumed inputs"):
+        result = repair_checkpoint(path, folder / "out" / "r.pt", TRUST)
+    assert [(c.module, c.accepted) for c in result.certificates] == [("1", True)] and not ran

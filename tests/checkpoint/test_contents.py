@@ -1,0 +1,131 @@
+"""What is inside a file, told without running or importing anything of it."""
+
+import json
+import os
+import pickle
+import sys
+
+import pytest
+import torch
+from hostile import ATTACKS, Call, write_attack, write_bad, write_program
+from safetensors.torch import save_file
+from torch import nn
+from variants import HandNorm
+
+from bnlint.checkpoint.contents import TensorEntry, contents
+from bnlint.checkpoint.disassemble import DEEPEST, disassemble
+from bnlint.cli import main
+from bnlint.errors import InputError
+
+
+def test_layers_tensors_values_and_globals(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), HandNorm(4))
+    state = nn.BatchNorm1d(2).half().state_dict()
+    torch.save({"model": model, "sd": state, "epoch": 3, "log": [0.5, ("a", None)]}, tmp_path / "a.pt")
+    found = contents(tmp_path / "a.pt")
+    assert found.format == "zip" and found.size == (tmp_path / "a.pt").stat().st_size
+    expected = [
+        (f"model.{p}" if p else "model", f"{type(m).__module__}.{type(m).__name__}") for p, m in model.named_modules()
+    ]
+    assert found.modules == expected
+    places = {f"model.{key}": value for key, value in model.state_dict().items()} | {
+        f"sd.{k}": v for k, v in state.items()
+    }
+    assert {t.place: (t.dtype, t.shape) for t in found.tensors} == {
+        place: (str(value.dtype).removeprefix("torch."), tuple(value.shape)) for place, value in places.items()
+    }
+    assert ("epoch", "3") in found.values and ("log.0", "0.5") in found.values
+    standing = dict(found.globals)
+    assert standing["torch.nn.modules.conv.Conv2d"] == "known"
+    assert [name for name, how in found.globals if how == "ask"] == [f"{HandNorm.__module__}.HandNorm"]
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_hostile_files_are_listed_and_nothing_runs(tmp_path, attack, protocol):
+    write_attack(tmp_path / "evil.pt", attack, tmp_path / "marker", protocol)
+    found = contents(tmp_path / "evil.pt")
+    assert any(how not in ("known", "ask") or name.endswith("reduce_graph_module") for name, how in found.globals)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_torch_s_own_list_of_globals_is_contained(tmp_path):
+    torch.save({"m": nn.Sequential(HandNorm(2)), "e": Call(os.system, "x")}, tmp_path / "a.pt")
+    theirs = torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / "a.pt")
+    ours = [name for name, how in contents(tmp_path / "a.pt").globals]
+    assert set(theirs) <= set(ours)
+
+
+def test_nothing_that_a_file_names_is_imported(tmp_path):
+    write_program(tmp_path / "a.pt", b"\x80\x02cantigravity\nfly\n.")
+    assert contents(tmp_path / "a.pt").globals[0][0] == "antigravity.fly"
+    assert "antigravity" not in sys.modules
+
+
+def test_a_name_that_the_program_computes_is_shown_as_such(tmp_path):
+    program = b"\x80\x04\x8c\x02oscbuiltins\ngetattr\n\x8c\x01a\x8c\x01b\x86R\x93."
+    write_program(tmp_path / "a.pt", program)
+    assert contents(tmp_path / "a.pt").globals[1] == ("os.?", "not the name of a class")
+
+
+@pytest.mark.parametrize("kind", ["old", "plain", "safetensors"])
+def test_other_formats(tmp_path, kind):
+    expected = {"w": ("float32", (2, 3))}
+    path = tmp_path / "x.pt"
+    if kind == "old":
+        torch.save({"w": torch.zeros(2, 3)}, path, _use_new_zipfile_serialization=False)
+    elif kind == "plain":
+        path.write_bytes(pickle.dumps({"a": [1, {"b": "c"}]}))
+        assert contents(path).values == [("a.0", "1"), ("a.1.b", "c")]
+        return
+    else:
+        save_file({"w": torch.zeros(2, 3)}, path, metadata={"who": "me"})
+        assert contents(path).values == [("who", "me")]
+    assert {t.place: (t.dtype, t.shape) for t in contents(path).tensors} == expected
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "text", "zip", "torchscript", "junk", "folder", "missing"])
+def test_what_is_no_checkpoint_is_one_line(tmp_path, kind):
+    with pytest.raises(InputError) as caught:
+        contents(write_bad(tmp_path)[kind])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_device_is_told():
+    assert TensorEntry("w", "float32", (1,)).device == "cpu"
+
+
+def test_values_without_end_are_refused():
+    import io
+
+    deep = b"\x80\x02" + b"(" * DEEPEST * 2 + b"N" + b"t" * DEEPEST * 2 + b"."
+    with pytest.raises(ValueError, match="too deeply"):
+        disassemble(io.BytesIO(deep))
+    for program in (
+        b"\x80\x02.",
+        b"\x80\x02t.",
+        b"\x80\x02h\x01.",
+        b"\x80\x02a.",
+        b"\x80\x02R.",
+        b"\x80\x02",
+        b"\x80\x02)b.",
+    ):
+        with pytest.raises(ValueError, match=r".") as caught:
+            disassemble(io.BytesIO(program))
+        assert type(caught.value) is ValueError
+
+
+def test_on_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"w": torch.zeros(2, 3), "x": Call(os.system, "x")}, "a.pt")
+    for options in ([], ["--output-format", "json"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["inspect", "a.pt", *options])
+        assert ended.value.code == 0
+        out, err = capsys.readouterr()
+        assert (err == "" and "posix.system" in out and "2x3" in out) or json.loads(out)["tensors"] == [
+            {"path": "w", "dtype": "float32", "shape": [2, 3], "device": "cpu"}
+        ]
+    with pytest.raises(SystemExit) as ended:
+        main(["inspect", "absent.pt"])
+    assert ended.value.code == 2 and capsys.readouterr().err == "error: absent.pt: no such file\n"
