@@ -16,9 +16,9 @@ class Certificate:
         module: Path of the layer in the model.
         class_before: Class of the layer as it was.
         class_after: Class that it was repaired to.
-        rung: `native` (torch's fused operators) or `refused`.
+        rung: `native` (torch's fused operators), `unstop` (its own operations without the stops) or `refused`.
         accepted: Whether the repair is proved.
-        reason: Why not, or "".
+        reason: Why not, or why no rung above was taken; "" for the first.
         kept: Conventions of the user's layer that differ from torch's and were kept.
         adopted: Conventions of the user's layer that were given up for torch's.
         device: Where it was measured.
@@ -29,7 +29,7 @@ class Certificate:
         gradient_error: Input gradient after the repair, against the float64 reference.
         gradient_error_before: Input gradient before the repair, against the same reference.
         mean_identity: |sum(dL/dx)| per group of normalized values, relative: zero if the gradient flows through the
-            mean; 0 for RMSNorm, which has none.
+            mean; 0 for RMSNorm, which has none, and where it is not known what is a group.
     """
 
     module: str

@@ -1,14 +1,19 @@
-"""Normalization layers that keep a convention torch's own do not have, on torch's fused operator.
+"""The classes that repaired layers have where torch has none for them.
 
-A checkpoint repaired without `--adopt-torch-conventions` may hold these classes: names and arguments are stable.
+A checkpoint that was repaired may hold these: names and arguments are stable.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnlint.operations import operation
 
 
 class _FusedBatchNorm(_BatchNorm):
@@ -97,3 +102,90 @@ class FusedBatchNorm2d(_FusedBatchNorm, nn.BatchNorm2d):
 
 class FusedBatchNorm3d(_FusedBatchNorm, nn.BatchNorm3d):
     """For inputs of shape (N, C, D, H, W)."""
+
+
+class UnstoppedNorm(nn.Module):
+    """A normalization as its author wrote it, operation by operation, without the stops of its statistics.
+
+    It holds what the layer held (parameters, buffers, hooks, plain attributes), and what the layer did as lists of
+    plain values, so that it is saved and loaded without the layer's own code. Whatever such a list says, only
+    operations on tensors are run (see `operations`).
+
+    Attributes:
+        stands_for: The class that it stands for.
+        arguments: For each argument of a call its name, and the one value that it may have, in a list; None for a
+            tensor.
+        programs: For "train" and for "eval": the rank of each input, the steps, the stores and the output. A step is
+            the name of an operation, its arguments, its keyword arguments, and whether it records a gradient; its
+            result is the next value after the inputs. A store is the name of an attribute and a value.
+    """
+
+    stands_for: str
+    arguments: list[tuple[str, list[Any] | None]]
+    programs: dict[str, tuple[list[int], list[Any], list[Any], Any]]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the layer did, with gradients through its statistics."""
+        ranks, steps, stores, output = self.programs["train" if self.training else "eval"]
+        values = self._given(args, kwargs)
+        if [tensor.dim() for tensor in values] != ranks:
+            raise RuntimeError(f"{self.stands_for} was repaired for inputs of {ranks} dimensions")
+        for name, given, named, recorded in steps:
+            positional = [self._value(item, values) for item in given]
+            keywords = {key: self._value(item, values) for key, item in named.items()}
+            if recorded:
+                values.append(operation(name)(*positional, **keywords))
+            else:
+                with torch.no_grad():
+                    values.append(operation(name)(*positional, **keywords))
+        for name, item in stores:
+            self._store(name, self._value(item, values))
+        return self._value(output, values)
+
+    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Sort the arguments of a call, which must be those that the layer was repaired for."""
+        usual = dict(self.arguments)
+        given = dict(zip(usual, args, strict=False)) | kwargs
+        tensors = [name for name, fixed in usual.items() if fixed is None]
+        others = [name for name in given if name not in tensors and usual.get(name) != [given[name]]]
+        if len(args) > len(usual) or others or not all(isinstance(given.get(name), Tensor) for name in tensors):
+            raise TypeError(f"{self.stands_for} was repaired for calls with {', '.join(tensors)} and nothing else")
+        return [given[name] for name in tensors]
+
+    def _value(self, item: Any, values: list[Any]) -> Any:
+        """Make an argument: a tuple says what it is, anything else is itself."""
+        if not isinstance(item, tuple):
+            return item
+        kind, *parts = item
+        if kind == "value":
+            return values[parts[0]]
+        if kind == "self":
+            return self._held(parts[0])
+        if kind == "dtype":
+            return getattr(torch, parts[0]) if parts else values[0].dtype
+        if kind == "device":
+            return values[0].device
+        if kind == "ellipsis":
+            return ...
+        made = [self._value(part, values) for part in parts]
+        return dict(zip(made[::2], made[1::2], strict=True)) if kind == "dict" else _MADE[kind](made)
+
+    def _held(self, name: str) -> Any:
+        """Return a tensor that the layer holds."""
+        path, _, attribute = name.rpartition(".")
+        holder = self.get_submodule(path)
+        found = (holder._parameters | holder._buffers).get(attribute, vars(holder).get(attribute))
+        if not isinstance(found, Tensor):
+            raise RuntimeError(f"{self.stands_for} has no tensor `{name}` any more")
+        return found
+
+    def _store(self, name: str, value: Tensor) -> None:
+        path, _, attribute = name.rpartition(".")
+        setattr(self.get_submodule(path), attribute, value)
+
+    def extra_repr(self) -> str:
+        """Name the class that it stands for."""
+        return self.stands_for
+
+
+_MADE: dict[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple, "slice": lambda parts: slice(*parts)}

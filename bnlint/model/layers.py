@@ -40,6 +40,7 @@ class Layer:
         call: The arguments of one of its calls where the model was run.
         class_name: The class that a user knows it by.
         purposes: Why stops in it are meant, as far as the operations around it tell.
+        around: The layer that the operations are written in, and the arguments of its call; None where `module` is it.
     """
 
     path: str
@@ -47,6 +48,7 @@ class Layer:
     call: Call | None
     class_name: str
     purposes: Mapping[Key, Purpose] = field(default_factory=dict)
+    around: tuple[nn.Module, Call] | None = None
 
     @property
     def whole(self) -> bool:
@@ -146,7 +148,8 @@ def _found(model: nn.Module, captured: Capture) -> Iterator[Layer]:
                     break
                 continue
             region, tensor = regions[id(site)]
-            yield Layer(path, region, ((tensor,), {}), name, _purposes(lowered, site))
+            around = (modules[path], captured.calls[path]) if path in modules and path in captured.calls else None
+            yield Layer(path, region, ((tensor,), {}), name, _purposes(lowered, site), around)
 
 
 def _stands_alone(module: nn.Module) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import nn
@@ -15,12 +15,10 @@ from bnlint.model.check import check_layers, require_measured
 from bnlint.model.layers import Checked, Layer, find_layers
 from bnlint.model.measure import Measured
 from bnlint.model.state import first_line
-from bnlint.repairs.certify import Proof, prove
-from bnlint.repairs.conventions import Conventions, conventions_of
-from bnlint.repairs.native import build
-from bnlint.repairs.recognize import recognize
+from bnlint.repairs.candidates import Candidate, holds_layers, native_candidate, unstopped_candidate
 
 _PLAIN = (bool, int, float, str)
+NATIVE, UNSTOP, REFUSED = "native", "unstop", "refused"
 
 
 def repair(
@@ -56,17 +54,31 @@ def repair_checked(
     adopt_torch_conventions: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> list[Certificate]:
-    """Repair the layers that were measured to be wrong."""
+    """Repair the layers that were measured to be wrong; normalizations that are written in one layer, together."""
     certificates: list[Certificate] = []
+    done: set[int] = set()
     for item in checked:
         if item.measured is not None and item.measured.wrong:
+            layer = _whole(item.layer)
+            if id(layer.module) in done:
+                continue
             if progress is not None:
-                progress(item.layer.path)
-            certificate, built = _repaired(item.layer, item.measured, adopt_torch_conventions)
+                progress(layer.path)
+            certificate, built = _repaired(layer, item.measured, adopt_torch_conventions)
             certificates.append(certificate)
-            if inplace and built is not None:
-                become(item.layer.module, built)
+            if built is not None:
+                done.add(id(layer.module))
+                if inplace:
+                    become(layer.module, built)
     return certificates
+
+
+def _whole(layer: Layer) -> Layer:
+    """Return the layer that operations are written in, if it does nothing that a rewritten layer could not do."""
+    if layer.around is None or holds_layers(layer.around[0]):
+        return layer
+    module, call = layer.around
+    return replace(layer, module=module, call=call)
 
 
 def become(layer: nn.Module, built: nn.Module) -> None:
@@ -80,57 +92,38 @@ def become(layer: nn.Module, built: nn.Module) -> None:
     layer.__class__ = type(built)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A layer that could stand for another one, and how it did."""
-
-    layer: nn.Module
-    proof: Proof
-    failure: str | None
-    kept: tuple[str, ...]
-    adopted: tuple[str, ...]
-
-
 def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificate, nn.Module | None]:
-    path, name = layer.path, layer.class_name
-    try:
-        if not layer.whole:
-            what = f"it is written inside {name}, which holds other modules or does more than normalize"
-            raise RepairError(f"{what}: correct the source, bnlint fix")
-        found = _candidate(layer, measured, adopt)
-    except BnlintError as error:
-        return Certificate(path, name, name, "refused", False, error.what), None
-    except Exception as error:  # on its own, the user's layer may fail in any way
-        reason = f"it could not be run on its own: {type(error).__name__}: {first_line(error)}"
-        return Certificate(path, name, name, "refused", False, reason), None
-    certificate = Certificate(
-        path,
-        name,
+    """Try the rungs of the ladder, and say why each one before was left."""
+    name = layer.class_name
+    reasons: list[str] = []
+    for rung, attempt in ((NATIVE, native_candidate), (UNSTOP, unstopped_candidate)):
+        try:
+            if parametrize.is_parametrized(layer.module):
+                raise RepairError("its parameters are computed by a parametrization")
+            if not layer.whole or holds_layers(layer.module):
+                what = f"it is written inside {name}, which holds other modules or does more than normalize"
+                raise RepairError(f"{what}: correct the source, bnlint fix")
+            found = attempt(layer, measured, adopt)
+        except BnlintError as error:
+            reasons.append(error.what)
+        except Exception as error:  # on its own, the user's layer may fail in any way
+            reasons.append(f"it could not be run on its own: {type(error).__name__}: {first_line(error)}")
+        else:
+            if found.failure is None:
+                return _certificate(layer, rung, found, reasons), found.layer
+            reasons.append(found.failure)
+    return Certificate(layer.path, name, name, REFUSED, False, "; ".join(dict.fromkeys(reasons))), None
+
+
+def _certificate(layer: Layer, rung: str, found: Candidate, reasons: list[str]) -> Certificate:
+    return Certificate(
+        layer.path,
+        layer.class_name,
         type(found.layer).__name__,
-        "native" if found.failure is None else "refused",
-        found.failure is None,
-        found.failure or "",
+        rung,
+        True,
+        "; ".join(reasons),
         found.kept,
         found.adopted,
         **asdict(found.proof),
     )
-    return certificate, found.layer if found.failure is None else None
-
-
-def _candidate(layer: Layer, measured: Measured, adopt: bool) -> _Candidate:
-    """Build what stands for a layer; torch's conventions are adopted only once the layer's own were proved."""
-    module = layer.module
-    if parametrize.is_parametrized(module):
-        raise RepairError("its parameters are computed by a parametrization")
-    recipe = recognize(module, measured, layer.call)
-    found, momentum = conventions_of(module, recipe)
-    kept = replace(found, no_count=False)
-    built = build(module, recipe, kept, momentum)
-    proof = prove(module, built, recipe, adopted=False)
-    failure = proof.failure(adopted=False)
-    if adopt and failure is None and kept != Conventions():
-        kept = Conventions()
-        built = build(module, recipe, kept, momentum)
-        proof = prove(module, built, recipe, adopted=True)
-        failure = proof.failure(adopted=True)
-    return _Candidate(built, proof, failure, tuple(kept), tuple(name for name in found if name not in tuple(kept)))

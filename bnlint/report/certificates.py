@@ -64,6 +64,9 @@ def _conclusion(
     ):
         for name in sorted(names):
             yield f"{title}: the layer {name}"
+    for c in certificates:
+        if c.rung != "native":
+            yield f"{c.module or c.class_before}: its own operations, without the stops ({c.reason})"
     training = max(c.output_error for c in certificates)
     evaluation = max(c.eval_error for c in certificates)
     if max(training, evaluation) > VISIBLE:
@@ -74,7 +77,8 @@ def _conclusion(
         yield "recompute the running statistics before evaluation: torch.optim.swa_utils.update_bn(loader, model)"
     yield f"{path} → {output}: written, read back and compared"
     if "bnlint.layers" in needs:
-        yield "loading it needs bnlint.layers; with --adopt-torch-conventions it would need torch alone"
+        native = all(c.rung == "native" for c in certificates)
+        yield f"loading it needs bnlint.layers{'; with --adopt-torch-conventions it would need torch alone' * native}"
     others = [name for name in needs if name != "bnlint.layers"]
     if others:
         yield f"loading it needs what the rest of the model needed: {', '.join(others)}"

@@ -12,6 +12,7 @@ from bnlint.model.measure import measure
 from bnlint.repairs.certify import Proof, prove
 from bnlint.repairs.disturb import disturbed
 from bnlint.repairs.recognize import recognize
+from bnlint.repairs.samples import samples_of
 
 GOOD = Proof("cpu", ((4, 4, 4, 4),), 0.0, 0.0, 0.0, 1e-12, 0.4, 1e-12)
 
@@ -26,7 +27,7 @@ def twin(layer, cls=nn.BatchNorm2d, **options):
 
 def proof_of(layer, candidate, *, adopted=False):
     recipe = recognize(layer, measure(layer, ((batch(),), {})))
-    return prove(layer, candidate, recipe, adopted=adopted)
+    return prove(layer, candidate, samples_of(recipe, layer.weight), adopted=adopted)
 
 
 def test_the_right_candidate_is_proved():

@@ -1,0 +1,74 @@
+"""What could stand for a layer, on each rung of the ladder, and how it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from bnlint.errors import RepairError
+from bnlint.model.layers import Layer
+from bnlint.model.measure import Measured
+from bnlint.repairs.certify import Proof, prove
+from bnlint.repairs.conventions import Conventions, conventions_of
+from bnlint.repairs.native import build
+from bnlint.repairs.recognize import recognize
+from bnlint.repairs.samples import call_of, samples_of, samples_of_call
+from bnlint.repairs.unstop import unstop
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A layer that could stand for another one, and how it did."""
+
+    layer: nn.Module
+    proof: Proof
+    failure: str | None
+    kept: tuple[str, ...] = ()
+    adopted: tuple[str, ...] = ()
+
+
+def native_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate:
+    """Build torch's own layer; its conventions are adopted only once the layer's own were proved."""
+    module = layer.module
+    _require_one_tensor(layer)
+    recipe = recognize(module, measured, layer.call)
+    found, momentum = conventions_of(module, recipe)
+    kept = replace(found, no_count=False)
+    built = build(module, recipe, kept, momentum)
+    samples = samples_of(recipe, next(iter((*module.parameters(), *module.buffers())), torch.empty(0)))
+    proof = prove(module, built, samples, adopted=False)
+    failure = proof.failure(adopted=False)
+    if adopt and failure is None and kept != Conventions():
+        kept = Conventions()
+        built = build(module, recipe, kept, momentum)
+        proof = prove(module, built, samples, adopted=True)
+        failure = proof.failure(adopted=True)
+    return Candidate(built, proof, failure, tuple(kept), tuple(name for name in found if name not in tuple(kept)))
+
+
+def unstopped_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate:
+    """Take the stops out of the layer itself, which keeps its own conventions whatever is adopted elsewhere."""
+    call = call_of(layer.module, layer.call)
+    built = unstop(layer.module, call)
+    proof = prove(layer.module, built, samples_of_call(layer.module, call), adopted=False)
+    return Candidate(built, proof, proof.failure(adopted=False))
+
+
+def _require_one_tensor(layer: Layer) -> None:
+    """See that a layer is called as torch's own are, or its callers would fail after the repair."""
+    if layer.call is None:
+        return
+    args, kwargs = layer.call
+    if len(args) + len(kwargs) != 1 or not kwargs.keys() <= {"input"}:
+        given = ", ".join([*("…" for _ in args), *(f"{name}=…" for name in kwargs)])
+        raise RepairError(f"it is called with ({given}), and torch's layers take one tensor")
+
+
+def holds_layers(module: nn.Module) -> bool:
+    """Whether a layer holds modules that hold tensors or hooks of their own."""
+    children = [child for child in module.modules() if child is not module]
+    return any(
+        [*child.parameters(), *child.buffers(), *child._forward_hooks, *child._forward_pre_hooks] for child in children
+    )

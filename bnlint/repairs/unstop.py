@@ -1,0 +1,173 @@
+"""The second rung: the layer as it is written, without the stops that are on the way of its statistics."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map_only
+
+from bnlint.errors import RepairError
+from bnlint.flow.sites import Gradient, Statistic, find_sites
+from bnlint.layers import UnstoppedNorm
+from bnlint.model.capture import plain_run
+from bnlint.model.lower import Lowered, lower, name_of
+from bnlint.model.recorder import Recording
+from bnlint.model.shapes import Call
+from bnlint.model.state import detached_copy, preserved
+from bnlint.model.truth import removable, unstopped
+from bnlint.repairs.opened import followed_copies, without_numbers
+from bnlint.repairs.program import FOLLOWS, Program, program_of
+from bnlint.repairs.sized import record_sized
+
+_PLAIN = (type(None), bool, int, float, str)
+
+
+def unstop(layer: nn.Module, call: Call) -> UnstoppedNorm:
+    """Rewrite a layer without the stops of its statistics; everything else it does, it goes on doing.
+
+    The layer is recorded in training and in eval mode; it does not change.
+
+    Args:
+        layer: The layer.
+        call: The arguments of a call that shows what it does.
+
+    Raises:
+        RepairError: What it does cannot be written down, or its stops cannot be told.
+    """
+    arguments = _arguments(layer, call)
+    programs: dict[str, Any] = {}
+    removed = 0
+    for mode in ("train", "eval"):
+        programs[mode], count = _program(layer, call, mode)
+        removed += count if mode == "train" else 0
+    if not removed:
+        raise RepairError("no stop that can be taken out is seen on the way of its statistics")
+    built = UnstoppedNorm()
+    # What else a layer holds (functions, configurations) it had for its own code, which is gone.
+    vars(built).update({n: v for n, v in vars(layer).items() if n in vars(built) or isinstance(v, (Tensor, *_PLAIN))})
+    built.stands_for, built.arguments, built.programs = type(layer).__name__, arguments, programs
+    return built
+
+
+def _program(layer: nn.Module, call: Call, mode: str) -> tuple[Program, int]:
+    """Write down what a layer does in a mode, and say how many stops were taken out of it."""
+    recording, removed, given = _recorded(layer, call, mode, torch.float32)
+    _mark_dtypes(recording.graph, _recorded(layer, call, mode, torch.float64)[0].graph)
+    removed += followed_copies(recording.graph)
+    module, lowered, statistics, opened = _stopped(fx.GraphModule(recording.attributes, recording.graph))
+    if not removable(lowered, statistics):
+        names = sorted({lowered.graph[stop].name for s in statistics for stop in s.stops})
+        raise RepairError(f"the stop of its statistics cannot be taken out by itself ({', '.join(names)})")
+    graph = unstopped(module, lowered, statistics).graph
+    ranks = [tensor.dim() for tensor in given]
+    return program_of(graph, recording.result, ranks, given[0].device), removed + opened + len(statistics)
+
+
+def _stopped(module: fx.GraphModule) -> tuple[fx.GraphModule, Lowered, list[Statistic], int]:
+    """Find the stopped statistics of a graph, and let those that became numbers stay tensors; also say how many did."""
+    lowered, stopped = _statistics(module)
+    opened = without_numbers(module, lowered, stopped)
+    if opened:
+        module = fx.GraphModule(module, module.graph)
+        lowered, stopped = _statistics(module)
+    return module, lowered, stopped, opened
+
+
+def _statistics(module: fx.GraphModule) -> tuple[Lowered, list[Statistic]]:
+    lowered = lower(module)
+    found = [s for site in find_sites(lowered.graph) for s in site.statistics]
+    return lowered, [s for s in found if s.gradient is Gradient.STOPPED and s.purpose is None]
+
+
+def _recorded(layer: nn.Module, call: Call, mode: str, dtype: torch.dtype) -> tuple[Recording, int, list[Tensor]]:
+    copy = detached_copy(layer).to(dtype)
+    given: list[Tensor] = []
+
+    def fresh(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
+        given.append(tensor)
+        return tensor.clone().requires_grad_(tensor.is_floating_point()).clone()
+
+    args, kwargs = tree_map_only(Tensor, fresh, call)
+    with plain_run(), preserved(copy):
+        copy.train(mode == "train")
+        with _unchanged(copy):
+            return *record_sized(copy, args, kwargs), given
+
+
+@contextmanager
+def _unchanged(layer: nn.Module) -> Iterator[None]:
+    """See that a step changes nothing but tensors.
+
+    Raises:
+        RepairError: It changes a number or a list, which an unstopped layer would not do.
+    """
+    before = [(path, _values(module)) for path, module in layer.named_modules()]
+    yield
+    for (path, values), (_, module) in zip(before, layer.named_modules(), strict=True):
+        after = _values(module)
+        changed = [name for name in values | after if values.get(name, values) != after.get(name, after)]
+        if changed:
+            raise RepairError(f"it changes its attribute `{f'{path}.{changed[0]}'.lstrip('.')}` in each step")
+
+
+def _values(module: nn.Module) -> dict[str, Any]:
+    held = {name: value for name, value in vars(module).items() if name not in nn.Module().__dict__}
+    plain = {name: value for name, value in held.items() if isinstance(value, _PLAIN)}
+    several = {n: tuple(map(id, v)) for n, v in held.items() if isinstance(v, (list, dict, set))}
+    return plain | several | {n: "a tensor" for n, value in held.items() if isinstance(value, Tensor)}
+
+
+def _mark_dtypes(graph: fx.Graph, other: fx.Graph) -> None:
+    """Where two recordings differ by the type of their inputs alone, let the graph follow its input.
+
+    Raises:
+        RepairError: They differ in another way.
+    """
+    if len(graph.nodes) != len(other.nodes):
+        raise RepairError("it does something else in another precision")
+    twins: dict[fx.Node, fx.Node] = {}
+    for node, twin in zip(graph.nodes, other.nodes, strict=True):
+        twins[twin] = node
+        if node.meta.get("opaque"):
+            raise RepairError(f"its `{name_of(node)}` has a backward of its own, or is compiled")
+        if node.op != twin.op or (node.target != twin.target and node.op != "placeholder"):
+            raise RepairError("it does something else in another precision")
+        args = _merged(node.args, fx.node.map_arg(twin.args, twins.__getitem__))
+        node.args, node.kwargs = args, _merged(dict(node.kwargs), fx.node.map_arg(dict(twin.kwargs), twins.__getitem__))
+
+
+def _merged(ours: Any, theirs: Any) -> Any:
+    if isinstance(ours, (list, tuple)) and type(ours) is type(theirs) and len(ours) == len(theirs):
+        return type(ours)(_merged(a, b) for a, b in zip(ours, theirs, strict=True))
+    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
+        return {key: _merged(value, theirs[key]) for key, value in ours.items()}
+    if (ours, theirs) == (torch.float32, torch.float64):
+        return FOLLOWS
+    if type(ours) is not type(theirs) or ours != theirs:
+        raise RepairError("it computes with other numbers in another precision")
+    return ours
+
+
+def _arguments(layer: nn.Module, call: Call) -> list[tuple[str, list[Any] | None]]:
+    """Say for each argument of the call its name, and its value if it is no tensor."""
+    try:
+        signature = inspect.signature(layer.forward)
+        given = signature.bind(*call[0], **call[1])
+    except (TypeError, ValueError):
+        raise RepairError("its forward has no plain signature") from None
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        raise RepairError("its forward takes any number of arguments")
+    given.apply_defaults()
+    arguments: list[tuple[str, list[Any] | None]] = []
+    for name, value in given.arguments.items():
+        if not isinstance(value, (Tensor, *_PLAIN)):
+            raise RepairError(f"its argument `{name}` is neither a tensor nor a plain value")
+        arguments.append((name, None if isinstance(value, Tensor) else [value]))
+    return arguments
