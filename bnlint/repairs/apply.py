@@ -11,6 +11,8 @@ from torch.nn.utils import parametrize
 
 from bnlint.certificate import Certificate
 from bnlint.errors import BnlintError, RepairError
+from bnlint.flow.judged import traits
+from bnlint.flow.traits import Kind
 from bnlint.model.check import check_layers, require_measured
 from bnlint.model.layers import Checked, Layer, find_layers
 from bnlint.model.measure import Measured
@@ -95,6 +97,11 @@ def become(layer: nn.Module, built: nn.Module) -> None:
 def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificate, nn.Module | None]:
     """Try the rungs of the ladder, and say why each one before was left."""
     name = layer.class_name
+    if any(trait.kind is Kind.RUNNING_IN_TRAINING for trait in traits(measured.lowered.graph, measured.sites)):
+        reason = (
+            "it normalizes by running statistics in training, through which no gradient flows: see `bnlint rule BN106`"
+        )
+        return Certificate(layer.path, name, name, REFUSED, False, reason), None
     reasons: list[str] = []
     for rung, attempt in ((NATIVE, native_candidate), (UNSTOP, unstopped_candidate)):
         try:

@@ -10,6 +10,7 @@ from torch import nn
 from bnlint.errors import RepairError
 from bnlint.model.layers import Layer
 from bnlint.model.measure import Measured
+from bnlint.repairs.behavior import recognize_by_behavior
 from bnlint.repairs.certify import Proof, prove
 from bnlint.repairs.conventions import Conventions, conventions_of
 from bnlint.repairs.native import build
@@ -33,7 +34,8 @@ def native_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate
     """Build torch's own layer; its conventions are adopted only once the layer's own were proved."""
     module = layer.module
     _require_one_tensor(layer)
-    recipe = recognize(module, measured, layer.call)
+    seen = bool(measured.sites)
+    recipe = recognize(module, measured, layer.call) if seen else recognize_by_behavior(module, measured)
     found, momentum = conventions_of(module, recipe)
     kept = replace(found, no_count=False)
     built = build(module, recipe, kept, momentum)
