@@ -16,7 +16,8 @@ class Certificate:
         module: Path of the layer in the model.
         class_before: Class of the layer as it was.
         class_after: Class that it was repaired to.
-        rung: `native` (torch's fused operators), `unstop` (its own operations without the stops) or `refused`.
+        rung: `native` (torch's fused operators), `unstop` (its own operations without the stops),
+            `collective` (these, and statistics that are summed over processes with their gradient) or `refused`.
         accepted: Whether the repair is proved.
         reason: Why not, or why no rung above was taken; "" for the first.
         kept: Conventions of the user's layer that differ from torch's and were kept.

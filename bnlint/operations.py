@@ -1,4 +1,4 @@
-"""The operations that a rewritten layer may run, by name: arithmetic on tensors and on their sizes.
+"""The operations that a rewritten layer may run, by name: arithmetic on tensors and on sizes, sums over processes.
 
 None of them reads or writes files, runs code, or reaches anything but its arguments, for the names may come out of a
 hostile checkpoint.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -54,6 +55,34 @@ def same(tensor: Tensor, *_: Any) -> Tensor:
     return tensor
 
 
+def world_size() -> int:
+    """Return how many processes there are."""
+    together = dist.is_available() and dist.is_initialized()
+    return dist.get_world_size() if together else 1
+
+
+def all_reduced(tensor: Tensor, average: bool = False) -> Tensor:
+    """Return the sum, or the mean, of a tensor over all processes; its gradient is that of the losses of all."""
+    if world_size() == 1:
+        return tensor.clone()
+    total: Tensor = _AllReduced.apply(tensor)
+    return total / world_size() if average else total
+
+
+class _AllReduced(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
 def expect(value: object, expected: bool) -> None:
     """Hold a layer to the sizes that it was rewritten for.
 
@@ -66,7 +95,8 @@ def expect(value: object, expected: bool) -> None:
 
 
 def _operations() -> dict[str, Callable[..., Any]]:
-    table: dict[str, Callable[..., Any]] = {"set_item": set_item, "same": same, "expect": expect}
+    own: list[Callable[..., Any]] = [set_item, same, expect, all_reduced, world_size]
+    table = {function.__name__: function for function in own}
     for kind, owner, names in (
         ("torch", torch, _TORCH),
         ("functional", F, _FUNCTIONAL),

@@ -12,15 +12,15 @@ from torch.nn.utils import parametrize
 from bnlint.certificate import Certificate
 from bnlint.errors import BnlintError, RepairError
 from bnlint.flow.judged import traits
+from bnlint.flow.sites import Gradient
 from bnlint.flow.traits import Kind
 from bnlint.model.check import check_layers, require_measured
 from bnlint.model.layers import Checked, Layer, find_layers
 from bnlint.model.measure import Measured
 from bnlint.model.state import first_line
-from bnlint.repairs.candidates import Candidate, holds_layers, native_candidate, unstopped_candidate
+from bnlint.repairs.candidates import REFUSED, Candidate, holds_layers, native_candidate, unstopped_candidate
 
 _PLAIN = (bool, int, float, str)
-NATIVE, UNSTOP, REFUSED = "native", "unstop", "refused"
 
 
 def repair(
@@ -60,7 +60,7 @@ def repair_checked(
     certificates: list[Certificate] = []
     done: set[int] = set()
     for item in checked:
-        if item.measured is not None and item.measured.wrong:
+        if item.measured is not None and (item.measured.wrong or exchanges(item.measured)):
             layer = _whole(item.layer)
             if id(layer.module) in done:
                 continue
@@ -73,6 +73,14 @@ def repair_checked(
                 if inplace:
                     become(layer.module, built)
     return certificates
+
+
+def exchanges(measured: Measured) -> bool:
+    """Whether processes exchange a statistic in place: wrong, and one process alone cannot measure it."""
+    stopped = [
+        s for site in measured.sites for s in site.statistics if s.gradient is Gradient.STOPPED and s.purpose is None
+    ]
+    return any(measured.lowered.graph[stop].name == "collective" for s in stopped for stop in s.stops)
 
 
 def _whole(layer: Layer) -> Layer:
@@ -103,7 +111,7 @@ def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificat
         )
         return Certificate(layer.path, name, name, REFUSED, False, reason), None
     reasons: list[str] = []
-    for rung, attempt in ((NATIVE, native_candidate), (UNSTOP, unstopped_candidate)):
+    for attempt in (native_candidate, unstopped_candidate):
         try:
             if parametrize.is_parametrized(layer.module):
                 raise RepairError("its parameters are computed by a parametrization")
@@ -117,17 +125,17 @@ def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificat
             reasons.append(f"it could not be run on its own: {type(error).__name__}: {first_line(error)}")
         else:
             if found.failure is None:
-                return _certificate(layer, rung, found, reasons), found.layer
+                return _certificate(layer, found, reasons), found.layer
             reasons.append(found.failure)
     return Certificate(layer.path, name, name, REFUSED, False, "; ".join(dict.fromkeys(reasons))), None
 
 
-def _certificate(layer: Layer, rung: str, found: Candidate, reasons: list[str]) -> Certificate:
+def _certificate(layer: Layer, found: Candidate, reasons: list[str]) -> Certificate:
     return Certificate(
         layer.path,
         layer.class_name,
         type(found.layer).__name__,
-        rung,
+        found.rung,
         True,
         "; ".join(reasons),
         found.kept,

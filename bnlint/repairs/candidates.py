@@ -10,6 +10,7 @@ from torch import nn
 from bnlint.errors import RepairError
 from bnlint.model.layers import Layer
 from bnlint.model.measure import Measured
+from bnlint.operations import all_reduced
 from bnlint.repairs.behavior import recognize_by_behavior
 from bnlint.repairs.certify import Proof, prove
 from bnlint.repairs.conventions import Conventions, conventions_of
@@ -17,6 +18,8 @@ from bnlint.repairs.native import build
 from bnlint.repairs.recognize import recognize
 from bnlint.repairs.samples import call_of, samples_of, samples_of_call
 from bnlint.repairs.unstop import unstop
+
+NATIVE, UNSTOP, COLLECTIVE, REFUSED = "native", "unstop", "collective", "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Candidate:
     layer: nn.Module
     proof: Proof
     failure: str | None
+    rung: str
     kept: tuple[str, ...] = ()
     adopted: tuple[str, ...] = ()
 
@@ -47,7 +51,9 @@ def native_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate
         built = build(module, recipe, kept, momentum)
         proof = prove(module, built, samples, adopted=True)
         failure = proof.failure(adopted=True)
-    return Candidate(built, proof, failure, tuple(kept), tuple(name for name in found if name not in tuple(kept)))
+    return Candidate(
+        built, proof, failure, NATIVE, tuple(kept), tuple(name for name in found if name not in tuple(kept))
+    )
 
 
 def unstopped_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate:
@@ -55,7 +61,9 @@ def unstopped_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candid
     call = call_of(layer.module, layer.call)
     built = unstop(layer.module, call)
     proof = prove(layer.module, built, samples_of_call(layer.module, call), adopted=False)
-    return Candidate(built, proof, proof.failure(adopted=False))
+    steps = built.programs["train"][1]
+    rung = COLLECTIVE if any(name == all_reduced.__name__ for name, *_ in steps) else UNSTOP
+    return Candidate(built, proof, proof.failure(adopted=False), rung)
 
 
 def _require_one_tensor(layer: Layer) -> None:

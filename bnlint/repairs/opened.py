@@ -1,15 +1,20 @@
-"""What a recorded graph can do without beside stops: numbers that statistics became, and buffers they went through."""
+"""What stops a statistic beside stops, in a recorded graph: numbers, buffers, sums over processes made in place."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import fx
 
+from bnlint.errors import RepairError
 from bnlint.flow.sites import Statistic
-from bnlint.model.lower import Lowered
+from bnlint.model.lower import Lowered, name_of
 from bnlint.model.replay import written
+from bnlint.operations import all_reduced, expect, world_size
 
 _READ_OUT = frozenset({"item", "__float__", "numpy", "tolist"})
 
@@ -65,6 +70,47 @@ def followed_copies(graph: fx.Graph) -> int:
             else:
                 user.replace_input_with(node, node.args[1])
     return len(copies)
+
+
+def exchanged(graph: fx.Graph, attributes: Mapping[str, Any]) -> int:
+    """Put a differentiable sum over processes where one was made in place, and say how many there were.
+
+    Args:
+        graph: A recorded graph; it is changed in place.
+        attributes: The objects that its `get_attr` nodes name.
+
+    Raises:
+        RepairError: What is exchanged, or how, has no differentiable form.
+    """
+    sums = [node for node in graph.nodes if node.op == "call_function" and name_of(node) == "all_reduce"]
+    for node in sums:
+        given = dict(zip(("tensor", "op", "group", "async_op"), node.args, strict=False)) | node.kwargs
+        operation = attributes.get(str(getattr(given.get("op"), "target", "")))
+        averages = operation == dist.ReduceOp.AVG
+        if operation not in (None, dist.ReduceOp.SUM, dist.ReduceOp.AVG) or given.get("group") or given.get("async_op"):
+            raise RepairError(
+                "it exchanges its statistics by another operation, in a group of its own, or in the background"
+            )
+        source = given["tensor"]
+        with graph.inserting_before(node):
+            made = graph.call_function(all_reduced, (source, averages))
+        made.meta = {key: value for key, value in source.meta.items() if key not in ("kind", "name")}
+        made.meta |= {"grad": node.meta["grad"], "inference": node.meta["inference"]}
+        for user in list(node.users):
+            if user.target is not written or user.args[0] is not source:
+                raise RepairError("it exchanges its statistics through a view of them")
+            user.replace_all_uses_with(made)
+            graph.erase_node(user)
+        graph.erase_node(node)
+    if sums and not any(node.target is world_size for node in graph.nodes):
+        first = next(node for node in graph.nodes if node.op != "placeholder")
+        with graph.inserting_before(first):
+            size = graph.call_function(world_size, ())
+            same = graph.call_function(operator.eq, (size, world_size()))
+            held = graph.call_function(expect, (same, True))
+        for node in (size, same, held):
+            node.meta = first.meta | {"live": False}
+    return len(sums)
 
 
 def _whole(node: fx.Node) -> bool:

@@ -51,7 +51,8 @@ class _Writer:
                 self.index[node] = ("value", self.count)
                 self.count += 1
             elif node.op == "get_attr":
-                self.index[node] = _held(node)
+                if node.users:
+                    self.index[node] = _held(node)
             elif node.op == "output":
                 outputs = [self.value(argument) for argument in node.args[0]]
             else:

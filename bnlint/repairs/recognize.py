@@ -82,7 +82,7 @@ def recognize(layer: nn.Module, measured: Measured, call: Call | None = None) ->
     if len(measured.sites) > 1:
         raise RepairError(f"{len(measured.sites)} normalizations in one layer")
     if any(node.kind is Kind.STOP and node.name == "collective" for node in graph):
-        raise RepairError("it exchanges its statistics between processes, and one process cannot prove a repair")
+        raise RepairError("it exchanges its statistics between processes")
     site = measured.sites[0]
     _require_plain(layer, graph, site)
     spread, centers = _spread(site)

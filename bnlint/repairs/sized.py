@@ -5,19 +5,20 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import SimpleNamespace
 from typing import Any, Self
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from bnlint.model.context import context
 from bnlint.model.memory import tensors_in
-from bnlint.model.opaque import OpaqueCall, module_calls, opaque_calls
+from bnlint.model.opaque import OpaqueCall, module_calls, opaque_calls, patched
 from bnlint.model.recorder import Recorder, Recording
-from bnlint.operations import expect
+from bnlint.operations import expect, world_size
 
 _ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
@@ -33,7 +34,12 @@ def record_sized(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     recorder = _SizedRecorder(layer, sys._getframe())
     for index, tensor in enumerate(tensors_in((args, kwargs))):
         recorder.bind(recorder.graph.placeholder(f"input_{index}"), tensor)
-    with module_calls(recorder.entered), opaque_calls(recorder.opaque), recorder:
+    with ExitStack() as patches:
+        patches.enter_context(module_calls(recorder.entered))
+        patches.enter_context(opaque_calls(recorder.opaque))
+        if dist.is_available():
+            patches.enter_context(patched(dist, "get_world_size", recorder.processes))
+        patches.enter_context(recorder)
         result = layer(*args, **kwargs)
     recorder.rebound(layer)
     recorder.graph.output(tuple(recorder.argument(leaf) for leaf in tree_leaves(result) if is_made(leaf)))
@@ -83,6 +89,13 @@ class _SizedRecorder(Recorder):
             return super().opaque(kind, call, args, kwargs)
         self.opened += 1
         return _run_forward(function, args)
+
+    def processes(self, group: Any = None) -> Any:
+        """Return the number of processes, which the graph asks for again."""
+        size = dist.distributed_c10d.get_world_size(group)
+        if self._paused or self.done or group not in (None, dist.group.WORLD):
+            return size
+        return self.tracked(size, self._number_node("call_function", world_size, ()))
 
     def tracked(self, value: int | float, node: fx.Node) -> Any:
         """Return a number that remembers its node."""

@@ -20,7 +20,7 @@ from bnlint.model.recorder import Recording
 from bnlint.model.shapes import Call
 from bnlint.model.state import detached_copy, preserved
 from bnlint.model.truth import removable, unstopped
-from bnlint.repairs.opened import followed_copies, without_numbers
+from bnlint.repairs.opened import exchanged, followed_copies, without_numbers
 from bnlint.repairs.program import FOLLOWS, Program, program_of
 from bnlint.repairs.sized import record_sized
 
@@ -58,7 +58,7 @@ def _program(layer: nn.Module, call: Call, mode: str) -> tuple[Program, int]:
     """Write down what a layer does in a mode, and say how many stops were taken out of it."""
     recording, removed, given = _recorded(layer, call, mode, torch.float32)
     _mark_dtypes(recording.graph, _recorded(layer, call, mode, torch.float64)[0].graph)
-    removed += followed_copies(recording.graph)
+    removed += followed_copies(recording.graph) + exchanged(recording.graph, recording.attributes)
     module, lowered, statistics, opened = _stopped(fx.GraphModule(recording.attributes, recording.graph))
     if not removable(lowered, statistics):
         names = sorted({lowered.graph[stop].name for s in statistics for stop in s.stops})
