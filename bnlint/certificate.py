@@ -22,6 +22,7 @@ class Certificate:
         reason: Why not, or why no rung above was taken; "" for the first.
         kept: Conventions of the user's layer that differ from torch's and were kept.
         adopted: Conventions of the user's layer that were given up for torch's.
+        stale: Whether it has running statistics that training never updated, and evaluation uses.
         device: Where it was measured.
         shapes: Shapes of the probes.
         output_error: Outputs in training mode, after against before.
@@ -41,6 +42,7 @@ class Certificate:
     reason: str = ""
     kept: tuple[str, ...] = ()
     adopted: tuple[str, ...] = ()
+    stale: bool = False
     device: str = ""
     shapes: tuple[tuple[int, ...], ...] = ()
     output_error: float = 0.0

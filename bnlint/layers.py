@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnlint.operations import operation
 
 
-class _FusedBatchNorm(_BatchNorm):
+class FusedBatchNorm(_BatchNorm):
     """Batch normalization on `torch.nn.functional.batch_norm`, with the conventions of the layer it stands for.
 
     Args:
@@ -92,15 +92,15 @@ class _FusedBatchNorm(_BatchNorm):
         return ", ".join([super().extra_repr(), *kept])  # type: ignore[no-untyped-call]
 
 
-class FusedBatchNorm1d(_FusedBatchNorm, nn.BatchNorm1d):
+class FusedBatchNorm1d(FusedBatchNorm, nn.BatchNorm1d):
     """For inputs of shape (N, C) or (N, C, L)."""
 
 
-class FusedBatchNorm2d(_FusedBatchNorm, nn.BatchNorm2d):
+class FusedBatchNorm2d(FusedBatchNorm, nn.BatchNorm2d):
     """For inputs of shape (N, C, H, W)."""
 
 
-class FusedBatchNorm3d(_FusedBatchNorm, nn.BatchNorm3d):
+class FusedBatchNorm3d(FusedBatchNorm, nn.BatchNorm3d):
     """For inputs of shape (N, C, D, H, W)."""
 
 

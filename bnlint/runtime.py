@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from bnlint.errors import needing
 from bnlint.finding import Finding
 from bnlint.shell import Paper, progress, told_warnings, write
 from bnlint.targets import Targets
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def check(targets: Targets, options: Mapping[str, Any]) -> tuple[list[Finding], str]:
@@ -71,9 +74,18 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
     quiet = options["quiet"]
     with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
         from bnlint.checkpoint.repair import repair_checkpoint
-        from bnlint.model.inputs import parse_inputs, usable_device
+        from bnlint.model.inputs import parse_inputs, read_or_called, usable_device
+        from bnlint.repairs.recalibrate import batches_in, recalibrate
 
         inputs = parse_inputs(options["input_specs"], options["inputs_from"])
+        given = options["recalibrate"]
+        batches = None if given is None else batches_in(read_or_called(given, "--recalibrate"))
+
+        def averaged(model: nn.Module) -> None:
+            total = len(batches) if isinstance(batches, Sized) else None
+            with progress(total, "recalibrating", quiet) as advance:
+                recalibrate(model, batches or (), advance)
+
         with progress(None, "repairing", quiet) as advance:
             repaired = repair_checkpoint(
                 path,
@@ -83,6 +95,7 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
                 adopt_torch_conventions=adopt,
                 device=str(usable_device(options["device"])),
                 progress=advance,
+                recalibrate=None if batches is None else averaged,
             )
     if certificate is not None:
         write(certificate, json.dumps([c.to_dict() for c in repaired.certificates], indent=2) + "\n")
@@ -90,7 +103,8 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
         from bnlint.report.certificates import render
 
         paper = Paper(color=options["color"]).console()
-        render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs)
+        told = batches is not None
+        render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs, recalibrated=told)
 
 
 def _trust(options: Mapping[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnlint.certificate import Certificate
 from bnlint.checkpoint.formats import Checkpoint, load, modules, save
@@ -69,6 +69,7 @@ def repair_checkpoint(
     adopt_torch_conventions: bool = False,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
+    recalibrate: Callable[[nn.Module], None] | None = None,
 ) -> Repaired:
     """Repair the models of a checkpoint and write the result; nothing is written unless every wrong layer is proved.
 
@@ -80,6 +81,7 @@ def repair_checkpoint(
         adopt_torch_conventions: See `repair`.
         device: Where to measure.
         progress: Called with the path of each layer that is measured or repaired.
+        recalibrate: Called with each model once it is repaired, to recompute its running statistics.
 
     Raises:
         RepairError: A layer could not be repaired.
@@ -97,6 +99,9 @@ def repair_checkpoint(
             where=str(path),
             hint="correct the source instead: bnlint fix FILE.py",
         )
+    if certificates and recalibrate is not None:
+        for _, model in modules(checkpoint.content):
+            recalibrate(model)
     if certificates:
         save(checkpoint.content, output, verify=lambda file: _verify(file, checkpoint, trust), names=checkpoint.names)
     needs = {type(m).__module__ for _, model in modules(checkpoint.content) for m in model.modules()}

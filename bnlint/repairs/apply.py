@@ -140,5 +140,6 @@ def _certificate(layer: Layer, found: Candidate, reasons: list[str]) -> Certific
         "; ".join(reasons),
         found.kept,
         found.adopted,
+        found.stale,
         **asdict(found.proof),
     )

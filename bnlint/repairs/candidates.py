@@ -32,6 +32,7 @@ class Candidate:
     rung: str
     kept: tuple[str, ...] = ()
     adopted: tuple[str, ...] = ()
+    stale: bool = False
 
 
 def native_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate:
@@ -51,9 +52,10 @@ def native_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate
         built = build(module, recipe, kept, momentum)
         proof = prove(module, built, samples, adopted=True)
         failure = proof.failure(adopted=True)
-    return Candidate(
-        built, proof, failure, NATIVE, tuple(kept), tuple(name for name in found if name not in tuple(kept))
-    )
+    adopted = tuple(name for name in found if name not in tuple(kept))
+    tracks = getattr(module, "running_mean", None) is not None and found.no_updates
+    stale = tracks and not kept.batch_statistics_in_eval
+    return Candidate(built, proof, failure, NATIVE, tuple(kept), adopted, stale)
 
 
 def unstopped_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate:

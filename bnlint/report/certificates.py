@@ -17,7 +17,13 @@ VISIBLE = 1e-6
 
 
 def render(
-    certificates: Sequence[Certificate], console: Console, *, path: Path, output: Path, needs: Sequence[str]
+    certificates: Sequence[Certificate],
+    console: Console,
+    *,
+    path: Path,
+    output: Path,
+    needs: Sequence[str],
+    recalibrated: bool = False,
 ) -> None:
     """Print the certificates of a repaired checkpoint.
 
@@ -27,6 +33,7 @@ def render(
         path: The checkpoint that was read.
         output: The one that was written.
         needs: Modules outside torch, torchvision and timm that the output refers to.
+        recalibrated: Whether running statistics were recomputed.
     """
     if not certificates:
         console.print(Text(f"{path}: every layer's gradient is right; nothing to repair, nothing written"))
@@ -43,18 +50,19 @@ def render(
         numbers = (c.gradient_error_before, c.gradient_error, max(c.output_error, c.eval_error))
         table.add_row(*row, *(f"{number:.1e}" for number in numbers))
     console.print(table)
-    for line in _conclusion(certificates, became, path, output, needs):
+    for line in _conclusion(certificates, path, output, needs, recalibrated):
         console.print(Text(line))
 
 
 def _conclusion(
     certificates: Sequence[Certificate],
-    became: Sequence[tuple[str, str]],
     path: Path,
     output: Path,
     needs: Sequence[str],
+    recalibrated: bool,
 ) -> Iterator[str]:
     count = f"{len(certificates)} layer{'s' * (len(certificates) != 1)}"
+    became = sorted({(c.class_before, c.class_after) for c in certificates})
     change = ", ".join(f"{before} → {after}" for before, after in became)
     yield f"\nrepaired {count}: {change}"
     yield f"each is certified in float64 on {certificates[0].device}: the gradient equals the reference"
@@ -74,7 +82,13 @@ def _conclusion(
             f"outputs moved: in training by up to {training:.1%} on the smallest probe (about 1/(2n) for n values per "
             f"channel), in eval mode by up to {evaluation:.0%}"
         )
-        yield "recompute the running statistics before evaluation: torch.optim.swa_utils.update_bn(loader, model)"
+    stale = [c.module or c.class_before for c in certificates if c.stale]
+    if recalibrated:
+        yield "the running statistics of every batch normalization were recomputed"
+    elif stale:
+        yield f"running statistics that training never updated, and evaluation uses: {', '.join(stale)}"
+    if not recalibrated and (stale or max(training, evaluation) > VISIBLE):
+        yield "recompute the running statistics before evaluation: --recalibrate data.pt, or MODULE:LOADER"
     yield f"{path} → {output}: written, read back and compared"
     if "bnlint.layers" in needs:
         native = all(c.rung == "native" for c in certificates)
