@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -14,6 +16,7 @@ from bnlint.errors import BnlintError, RepairError
 from bnlint.flow.judged import traits
 from bnlint.flow.sites import Gradient
 from bnlint.flow.traits import Kind
+from bnlint.model.capture import plain_run
 from bnlint.model.check import check_layers, require_measured
 from bnlint.model.layers import Checked, Layer, find_layers
 from bnlint.model.measure import Measured
@@ -44,7 +47,8 @@ def repair(
     Returns:
         One certificate per layer with a wrong gradient, refused ones included.
     """
-    checked = list(check_layers(find_layers(model, inputs, kwargs)))
+    with torch.inference_mode(False), torch.enable_grad():
+        checked = list(check_layers(find_layers(model, inputs, kwargs)))
     require_measured(checked)
     return repair_checked(checked, inplace=inplace, adopt_torch_conventions=adopt_torch_conventions)
 
@@ -118,7 +122,8 @@ def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificat
             if not layer.whole or holds_layers(layer.module):
                 what = f"it is written inside {name}, which holds other modules or does more than normalize"
                 raise RepairError(f"{what}: correct the source, bnlint fix")
-            found = attempt(layer, measured, adopt)
+            with _as_alone(layer.module):
+                found = attempt(layer, measured, adopt)
         except BnlintError as error:
             reasons.append(error.what)
         except Exception as error:  # on its own, the user's layer may fail in any way
@@ -128,6 +133,18 @@ def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificat
                 return _certificate(layer, found, reasons), found.layer
             reasons.append(found.failure)
     return Certificate(layer.path, name, name, REFUSED, False, "; ".join(dict.fromkeys(reasons))), None
+
+
+@contextmanager
+def _as_alone(module: nn.Module) -> Iterator[None]:
+    """Run layers with gradients and in their own precision, whatever the training around the repair does."""
+    devices = {tensor.device.type for tensor in (*module.parameters(), *module.buffers())} | {"cpu"}
+    with ExitStack() as modes:
+        modes.enter_context(plain_run())
+        for device in devices:
+            if torch.amp.is_autocast_available(device):
+                modes.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def _certificate(layer: Layer, found: Candidate, reasons: list[str]) -> Certificate:
