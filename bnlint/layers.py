@@ -163,6 +163,8 @@ class UnstoppedNorm(nn.Module):
             return self._held(parts[0])
         if kind == "dtype":
             return getattr(torch, parts[0]) if parts else values[0].dtype
+        if kind == "own dtype":
+            return next(tensor.dtype for tensor in (*self.buffers(), *self.parameters()) if tensor.is_floating_point())
         if kind == "device":
             return values[0].device
         if kind == "ellipsis":

@@ -11,14 +11,11 @@ from bnlint.errors import RepairError
 from bnlint.model.lower import name_of
 from bnlint.model.replay import set_item, written
 from bnlint.operations import NAMES, OPERATIONS
+from bnlint.repairs.precision import OF_INPUT, OF_LAYER
 from bnlint.repairs.sized import is_made
 
 _PLAIN = (type(None), bool, int, float, str)
 Program = tuple[list[int], list[Any], list[Any], Any]
-
-
-#: stands in the arguments of a node for the dtype of the input
-FOLLOWS = "the dtype of the input"
 
 
 def program_of(graph: fx.Graph, result: Any, ranks: list[int], device: torch.device) -> Program:
@@ -64,8 +61,8 @@ class _Writer:
         """Write an argument: a tuple says what it is, anything else is itself."""
         if isinstance(argument, fx.Node):
             return self.index[argument]
-        if argument == FOLLOWS:
-            return ("dtype",)
+        if argument in (OF_INPUT, OF_LAYER):
+            return ("dtype",) if argument == OF_INPUT else ("own dtype",)
         if isinstance(argument, _PLAIN):
             return argument
         if isinstance(argument, torch.dtype):

@@ -15,13 +15,14 @@ from bnlint.errors import RepairError
 from bnlint.flow.sites import Gradient, Statistic, find_sites
 from bnlint.layers import UnstoppedNorm
 from bnlint.model.capture import plain_run
-from bnlint.model.lower import Lowered, lower, name_of
+from bnlint.model.lower import Lowered, lower
 from bnlint.model.recorder import Recording
 from bnlint.model.shapes import Call
 from bnlint.model.state import detached_copy, preserved
 from bnlint.model.truth import removable, unstopped
 from bnlint.repairs.opened import exchanged, followed_copies, without_numbers
-from bnlint.repairs.program import FOLLOWS, Program, program_of
+from bnlint.repairs.precision import follow_precision
+from bnlint.repairs.program import Program, program_of
 from bnlint.repairs.sized import record_sized
 
 _PLAIN = (type(None), bool, int, float, str)
@@ -57,7 +58,8 @@ def unstop(layer: nn.Module, call: Call) -> UnstoppedNorm:
 def _program(layer: nn.Module, call: Call, mode: str) -> tuple[Program, int]:
     """Write down what a layer does in a mode, and say how many stops were taken out of it."""
     recording, removed, given = _recorded(layer, call, mode, torch.float32)
-    _mark_dtypes(recording.graph, _recorded(layer, call, mode, torch.float64)[0].graph)
+    double, *_ = _recorded(layer, call, mode, torch.float64)
+    follow_precision(recording.graph, double.graph, _mixed(layer, call, mode))
     removed += followed_copies(recording.graph) + exchanged(recording.graph, recording.attributes)
     module, lowered, statistics, opened = _stopped(fx.GraphModule(recording.attributes, recording.graph))
     if not removable(lowered, statistics):
@@ -84,8 +86,18 @@ def _statistics(module: fx.GraphModule) -> tuple[Lowered, list[Statistic]]:
     return lowered, [s for s in found if s.gradient is Gradient.STOPPED and s.purpose is None]
 
 
-def _recorded(layer: nn.Module, call: Call, mode: str, dtype: torch.dtype) -> tuple[Recording, int, list[Tensor]]:
-    copy = detached_copy(layer).to(dtype)
+def _mixed(layer: nn.Module, call: Call, mode: str) -> fx.Graph | None:
+    """Record a layer on an input of another precision, as it gets one under autocast; None if it cannot take that."""
+    try:
+        return _recorded(layer, call, mode, torch.float64, own=torch.float32)[0].graph
+    except (RuntimeError, TypeError):
+        return None
+
+
+def _recorded(
+    layer: nn.Module, call: Call, mode: str, dtype: torch.dtype, *, own: torch.dtype | None = None
+) -> tuple[Recording, int, list[Tensor]]:
+    copy = detached_copy(layer).to(own or dtype)
     given: list[Tensor] = []
 
     def fresh(tensor: Tensor) -> Tensor:
@@ -121,37 +133,6 @@ def _values(module: nn.Module) -> dict[str, Any]:
     plain = {name: value for name, value in held.items() if isinstance(value, _PLAIN)}
     several = {n: tuple(map(id, v)) for n, v in held.items() if isinstance(v, (list, dict, set))}
     return plain | several | {n: "a tensor" for n, value in held.items() if isinstance(value, Tensor)}
-
-
-def _mark_dtypes(graph: fx.Graph, other: fx.Graph) -> None:
-    """Where two recordings differ by the type of their inputs alone, let the graph follow its input.
-
-    Raises:
-        RepairError: They differ in another way.
-    """
-    if len(graph.nodes) != len(other.nodes):
-        raise RepairError("it does something else in another precision")
-    twins: dict[fx.Node, fx.Node] = {}
-    for node, twin in zip(graph.nodes, other.nodes, strict=True):
-        twins[twin] = node
-        if node.meta.get("opaque"):
-            raise RepairError(f"its `{name_of(node)}` has a backward of its own, or is compiled")
-        if node.op != twin.op or (node.target != twin.target and node.op != "placeholder"):
-            raise RepairError("it does something else in another precision")
-        args = _merged(node.args, fx.node.map_arg(twin.args, twins.__getitem__))
-        node.args, node.kwargs = args, _merged(dict(node.kwargs), fx.node.map_arg(dict(twin.kwargs), twins.__getitem__))
-
-
-def _merged(ours: Any, theirs: Any) -> Any:
-    if isinstance(ours, (list, tuple)) and type(ours) is type(theirs) and len(ours) == len(theirs):
-        return type(ours)(_merged(a, b) for a, b in zip(ours, theirs, strict=True))
-    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
-        return {key: _merged(value, theirs[key]) for key, value in ours.items()}
-    if (ours, theirs) == (torch.float32, torch.float64):
-        return FOLLOWS
-    if type(ours) is not type(theirs) or ours != theirs:
-        raise RepairError("it computes with other numbers in another precision")
-    return ours
 
 
 def _arguments(layer: nn.Module, call: Call) -> list[tuple[str, list[Any] | None]]:

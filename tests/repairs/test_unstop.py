@@ -199,6 +199,33 @@ def test_types_follow_the_input(dtype):
     assert layer.running_mean.dtype is torch.float32
 
 
+class Careful(HandNorm):
+    """Collects its statistics in the type of its buffers, and gives back the type that it got."""
+
+    def update(self, mean, var, count):
+        self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), 0.1)
+        self.running_var.lerp_(var.detach().to(dtype=self.running_var.dtype), 0.1)
+
+    def forward(self, x):
+        return super().forward(x).sigmoid().to(x.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_types_follow_the_layer_where_they_are_the_layers(dtype):
+    layer, right = Careful(), Careful(stop=False)
+    right.load_state_dict(layer.state_dict())
+
+    assert repair(layer, batch(dtype=torch.float32))[0].rung == "unstop"
+
+    for training in (True, False):
+        x = batch(seed=4, dtype=dtype)
+        ours, theirs = layer.train(training)(x), right.train(training)(x)
+        assert ours.dtype is dtype
+        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(dict(layer.named_buffers()), dict(right.named_buffers()))
+    assert layer.running_mean.dtype is torch.float32
+
+
 def test_hooks_attributes_and_flags_survive():
     layer = Cast().eval()
     layer.width, layer.helper = 4, nn.functional.relu
