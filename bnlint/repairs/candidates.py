@@ -15,7 +15,7 @@ from bnlint.repairs.behavior import recognize_by_behavior
 from bnlint.repairs.certify import Proof, prove
 from bnlint.repairs.conventions import Conventions, conventions_of
 from bnlint.repairs.native import build
-from bnlint.repairs.recognize import recognize
+from bnlint.repairs.recognize import Recipe, ReshapedError, recognize
 from bnlint.repairs.samples import call_of, samples_of, samples_of_call
 from bnlint.repairs.unstop import unstop
 
@@ -39,8 +39,7 @@ def native_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate
     """Build torch's own layer; its conventions are adopted only once the layer's own were proved."""
     module = layer.module
     _require_one_tensor(layer)
-    seen = bool(measured.sites)
-    recipe = recognize(module, measured, layer.call) if seen else recognize_by_behavior(module, measured)
+    recipe = _recipe(layer, measured)
     found, momentum = conventions_of(module, recipe)
     kept = replace(found, no_count=False)
     built = build(module, recipe, kept, momentum)
@@ -56,6 +55,16 @@ def native_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate
     tracks = getattr(module, "running_mean", None) is not None and found.no_updates
     stale = tracks and not kept.batch_statistics_in_eval
     return Candidate(built, proof, failure, NATIVE, tuple(kept), adopted, stale)
+
+
+def _recipe(layer: Layer, measured: Measured) -> Recipe:
+    """Recognize a layer by its operations, or by what it does where these do not tell."""
+    if measured.sites:
+        try:
+            return recognize(layer.module, measured, layer.call)
+        except ReshapedError:
+            pass
+    return recognize_by_behavior(layer.module, measured)
 
 
 def unstopped_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate:

@@ -17,7 +17,7 @@ _INSTANCE = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
 #: how the families without conventions of their own are made, and with which flag they say that they have parameters
 _PLAIN: dict[str, tuple[Callable[[Recipe], nn.Module], str]] = {
     INSTANCE.name: (lambda r: _INSTANCE[r.rank](r.channels, r.eps, affine=False), "affine"),
-    GROUP.name: (lambda r: nn.GroupNorm(1, r.channels, r.eps, affine=False), "affine"),
+    GROUP.name: (lambda r: nn.GroupNorm(r.groups, r.channels, r.eps, affine=False), "affine"),
     LAYER.name: (lambda r: nn.LayerNorm(r.size, r.eps, elementwise_affine=False), "elementwise_affine"),
     RMS.name: (lambda r: nn.RMSNorm(r.size, r.eps, elementwise_affine=False), "elementwise_affine"),
 }

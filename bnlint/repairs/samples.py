@@ -53,7 +53,7 @@ def samples_of(recipe: Recipe, like: Tensor) -> Samples:
     calls: tuple[Call, ...] = tuple(
         ((torch.empty(shape, dtype=torch.float64, device=like.device),), {}) for shape in shapes
     )
-    return Samples(calls, recipe.dims if recipe.family.centers else None, counts=False)
+    return Samples(calls, recipe.dims if recipe.family.centers and recipe.groups == 1 else None, counts=False)
 
 
 def samples_of_call(layer: nn.Module, call: Call) -> Samples:

@@ -72,7 +72,7 @@ def test_it_becomes_torchs_own(name):
 )
 def test_what_is_none_of_torchs_is_not_taken_for_one(own):
     layer = NumpyNorm((0, 2, 3), 4, own=own)
-    with pytest.raises(RepairError, match="none of torch's"):
+    with pytest.raises(RepairError, match="not what one of torch's"):
         recognize_by_behavior(layer, measure(layer, ((data(1),), {})))
     assert not repair(layer, data(1).float())[0].accepted
 

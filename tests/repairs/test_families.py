@@ -62,6 +62,24 @@ class LlamaRMS(HandRMS):
         return self.weight * self.normalized(x.to(torch.float32)).to(x.dtype)
 
 
+class Groups(Hand):
+    groups = 2
+
+    def normalized(self, x):
+        return super().normalized(x.reshape(x.shape[0], self.groups, -1)).reshape(x.shape)
+
+
+class ThreeGroups(Groups):
+    groups = 3
+
+
+class Rows(Hand):
+    """Instance normalization of flattened images."""
+
+    def normalized(self, x):
+        return super().normalized(x.flatten(2)).reshape(x.shape)
+
+
 class InstanceLike(Hand):
     pass
 
@@ -172,6 +190,24 @@ LAYERS = {
         (3, 4, 9),
         (2, 4, 7),
         lambda: nn.InstanceNorm1d(4, 1e-3),
+    ),
+    "two groups": (
+        lambda **o: Groups((2,), size=4, **o),
+        (3, 4, 5, 6),
+        (2, 4, 7, 3),
+        lambda: nn.GroupNorm(2, 4, 1e-3),
+    ),
+    "three groups of a volume": (
+        lambda **o: ThreeGroups((2,), size=6, **o),
+        (3, 6, 2, 3, 4),
+        (1, 6, 2, 2, 2),
+        lambda: nn.GroupNorm(3, 6, 1e-3),
+    ),
+    "instance from rows": (
+        lambda **o: Rows((2,), size=4, **o),
+        (3, 4, 5, 6),
+        (1, 4, 9, 7),
+        lambda: nn.InstanceNorm2d(4, 1e-3, affine=True),
     ),
     "one group": (
         lambda **o: Hand((1, 2, 3), size=4, **o),
@@ -343,11 +379,6 @@ class Two(Hand):
         return super().forward(x), x.sum()
 
 
-class Groups(Hand):
-    def normalized(self, x):
-        return super().normalized(x.reshape(x.shape[0], 2, -1)).reshape(x.shape)
-
-
 class OnlyInTraining(Hand):
     def normalized(self, x):
         return super().normalized(x) if self.training else x
@@ -368,7 +399,6 @@ NOT_NATIVE = {
     "length of a row": (lambda: NormOfRow(-1, size=6, names=["weight"]), (3, 5, 6), "mean of squares"),
     "own state": (lambda: Stateful(-1, size=6), (3, 5, 6), "state of its own: `running_mean`"),
     "two outputs": (lambda: Two(-1, size=6), (3, 5, 6), "more than the normalized"),
-    "two groups": (lambda: Groups((2,), size=4), (3, 4, 5, 6), "reshapes its input"),
     "two groups of a signal": (lambda: Groups((2,), size=4), (3, 4, 10), "outputs|own"),
     "a row in training only": (lambda: OnlyInTraining(-1, size=6), (3, 5, 6), "eval mode"),
     "positions of an image": (lambda: Hand(1, size=4), (3, 4, 5, 6), r"dimensions \[1\]"),
