@@ -54,10 +54,8 @@ class FusedBatchNorm(_BatchNorm):
         """Normalize a tensor of shape (N, C, ...)."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         if not self.training and not self.batch_statistics_in_eval and self.running_mean is not None:
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-            )
-        weight, eps = self.weight, self.eps
+            return F.batch_norm(input, self.running_mean, self.running_var, *self._flat(), False, 0.0, self.eps)
+        (weight, bias), eps = self._flat(), self.eps
         kept = 1.0
         count = input.numel() // input.size(1)
         if self.unbiased:
@@ -66,16 +64,21 @@ class FusedBatchNorm(_BatchNorm):
             weight = input.new_full((input.size(1),), kept**0.5) if weight is None else weight * kept**0.5
             eps = self.eps * kept
         if not (self.training and self.updates_running_statistics and self.running_mean is not None):
-            return F.batch_norm(input, None, None, weight, self.bias, True, 0.0, eps)
+            return F.batch_norm(input, None, None, weight, bias, True, 0.0, eps)
         momentum = self._momentum()
         if self.running_var is None or not self.biased_running_variance:
-            return F.batch_norm(input, self.running_mean, self.running_var, weight, self.bias, True, momentum, eps)
+            return F.batch_norm(input, self.running_mean, self.running_var, weight, bias, True, momentum, eps)
         # The operator adds the unbiased variance to what it is given, and keeps that tensor for the backward.
         added = torch.zeros_like(self.running_var)
-        output = F.batch_norm(input, self.running_mean, added, weight, self.bias, True, momentum, eps)
+        output = F.batch_norm(input, self.running_mean, added, weight, bias, True, momentum, eps)
         with torch.no_grad():
             self.running_var.mul_(1 - momentum).add_(added, alpha=(count - 1) / count)
         return output
+
+    def _flat(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return weight and bias as the operator takes them; a layer may hold them shaped (1, C, 1, 1)."""
+        weight, bias = self.weight, self.bias
+        return None if weight is None else weight.reshape(-1), None if bias is None else bias.reshape(-1)
 
     def _momentum(self) -> float:
         if self.num_batches_tracked is not None:

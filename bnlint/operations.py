@@ -55,6 +55,10 @@ def same(tensor: Tensor, *_: Any) -> Tensor:
     return tensor
 
 
+class SizeError(RuntimeError):
+    """A layer gets an input of a size for which it was not rewritten."""
+
+
 def world_size() -> int:
     """Return how many processes there are."""
     together = dist.is_available() and dist.is_initialized()
@@ -87,11 +91,11 @@ def expect(value: object, expected: bool) -> None:
     """Hold a layer to the sizes that it was rewritten for.
 
     Raises:
-        RuntimeError: A comparison of sizes comes out in another way, so the original layer might do something else.
+        SizeError: A comparison of sizes comes out in another way, so the original layer might do something else.
     """
     if bool(value) is not expected:
         told = "this layer was not repaired for an input of this size"
-        raise RuntimeError(f"{told}: correct its source, bnlint fix FILE.py")
+        raise SizeError(f"{told}: correct its source, bnlint fix FILE.py")
 
 
 def _operations() -> dict[str, Callable[..., Any]]:

@@ -22,6 +22,7 @@ from bnlint.model.layers import Checked, Layer, find_layers
 from bnlint.model.measure import Measured
 from bnlint.model.state import first_line
 from bnlint.repairs.candidates import REFUSED, Candidate, holds_layers, native_candidate, unstopped_candidate
+from bnlint.repairs.native import flatten
 
 _PLAIN = (bool, int, float, str)
 
@@ -76,6 +77,7 @@ def repair_checked(
                 done.add(id(layer.module))
                 if inplace:
                     become(layer.module, built)
+                    flatten(layer.module)
     return certificates
 
 

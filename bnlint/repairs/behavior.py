@@ -35,6 +35,8 @@ def recognize_by_behavior(layer: nn.Module, measured: Measured) -> Recipe:
         for dims, centers, groups in _candidates(measured.shape):
             eps = _eps(layer, measured.shape, _Moments(dims, centers, groups))
             if eps is not None:
+                if groups > 1 and any(parameter.dim() > 1 for parameter in layer.parameters()):
+                    raise RepairError("its parameters are not shaped (C,)")
                 family = GROUP if groups > 1 else family_of(layer, measured.shape, dims, centers=centers, real=True)
                 weight, bias = (name if name in names else None for name in ("weight", "bias"))
                 return Recipe(family, measured.shape, dims, eps, weight, bias, groups)

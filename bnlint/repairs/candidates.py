@@ -10,14 +10,15 @@ from torch import nn
 from bnlint.errors import RepairError
 from bnlint.model.layers import Layer
 from bnlint.model.measure import Measured
+from bnlint.model.state import detached_copy
 from bnlint.operations import all_reduced
 from bnlint.repairs.behavior import recognize_by_behavior
-from bnlint.repairs.certify import Proof, prove
+from bnlint.repairs.certify import Proof, prove, require_same_tensors
 from bnlint.repairs.conventions import Conventions, conventions_of
-from bnlint.repairs.native import build
+from bnlint.repairs.native import build, flatten
 from bnlint.repairs.recognize import Recipe, ReshapedError, recognize
 from bnlint.repairs.samples import call_of, samples_of, samples_of_call
-from bnlint.repairs.unstop import unstop
+from bnlint.repairs.unstop import asks_for_sizes, unstop
 
 NATIVE, UNSTOP, COLLECTIVE, REFUSED = "native", "unstop", "collective", "refused"
 
@@ -40,16 +41,22 @@ def native_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate
     module = layer.module
     _require_one_tensor(layer)
     recipe = _recipe(layer, measured)
+    if asks_for_sizes(module, call_of(module, layer.call), recipe.fixed):
+        raise RepairError("what it does depends on the size of its input")
     found, momentum = conventions_of(module, recipe)
     kept = replace(found, no_count=False)
     built = build(module, recipe, kept, momentum)
+    require_same_tensors(module, built)
     samples = samples_of(recipe, next(iter((*module.parameters(), *module.buffers())), torch.empty(0)))
     proof = prove(module, built, samples, adopted=False)
     failure = proof.failure(adopted=False)
     if adopt and failure is None and kept != Conventions():
         kept = Conventions()
         built = build(module, recipe, kept, momentum)
-        proof = prove(module, built, samples, adopted=True)
+        require_same_tensors(module, built)
+        flat = detached_copy(built)
+        flatten(flat)
+        proof = prove(module, flat, samples, adopted=True)
         failure = proof.failure(adopted=True)
     adopted = tuple(name for name in found if name not in tuple(kept))
     tracks = getattr(module, "running_mean", None) is not None and found.no_updates
@@ -71,7 +78,8 @@ def unstopped_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candid
     """Take the stops out of the layer itself, which keeps its own conventions whatever is adopted elsewhere."""
     call = call_of(layer.module, layer.call)
     built = unstop(layer.module, call)
-    proof = prove(layer.module, built, samples_of_call(layer.module, call), adopted=False)
+    require_same_tensors(layer.module, built)
+    proof = prove(layer.module, built, samples_of_call(layer.module, built, call), adopted=False)
     steps = built.programs["train"][1]
     rung = COLLECTIVE if any(name == all_reduced.__name__ for name, *_ in steps) else UNSTOP
     return Candidate(built, proof, proof.failure(adopted=False), rung)

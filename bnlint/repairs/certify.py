@@ -65,11 +65,7 @@ def prove(before: nn.Module, after: nn.Module, samples: Samples, *, adopted: boo
         adopted: Whether the candidate's outputs may differ; then its gradient is held against finite differences
             of the candidate itself.
 
-    Raises:
-        RepairError: The candidate does not hold the very parameters and buffers of the layer.
     """
-    if _tensors(before) != _tensors(after):
-        raise RepairError("its tensors would not stay the same objects in the same order")
     if not adopted:
         before, after = disturbed(before), disturbed(after)
     rows: list[tuple[float, ...]] = []
@@ -85,6 +81,16 @@ def prove(before: nn.Module, after: nn.Module, samples: Samples, *, adopted: boo
             )
     device = str(_like(before).device)
     return Proof(device, samples.shapes, *(_worst(column) for column in zip(*rows, strict=True)))
+
+
+def require_same_tensors(before: nn.Module, after: nn.Module) -> None:
+    """See that a candidate holds the very parameters and buffers of the layer, in the same order.
+
+    Raises:
+        RepairError: It does not.
+    """
+    if _tensors(before) != _tensors(after):
+        raise RepairError("its tensors would not stay the same objects in the same order")
 
 
 def _outputs(before: nn.Module, after: nn.Module, call: Call, *, counts: bool) -> tuple[float, float, float]:

@@ -87,7 +87,10 @@ def parameter_shape(family: Family, shape: _Dims, dims: _Dims) -> _Dims:
 
 
 def _holds(family: Family, layer: nn.Module, shape: _Dims, dims: _Dims) -> bool:
-    return {tuple(p.shape) for p in layer.parameters()} <= {parameter_shape(family, shape, dims)}
+    taken = {parameter_shape(family, shape, dims)}
+    if family is BATCH:
+        taken |= {(*front, shape[1], *[1] * (len(shape) - 2)) for front in ((), (1,))}
+    return {tuple(p.shape) for p in layer.parameters()} <= taken
 
 
 def _size_is_told(layer: nn.Module, shape: _Dims, dims: _Dims, real: bool) -> bool:

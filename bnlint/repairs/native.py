@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnlint.layers import FusedBatchNorm1d, FusedBatchNorm2d, FusedBatchNorm3d
+from bnlint.layers import FusedBatchNorm, FusedBatchNorm1d, FusedBatchNorm2d, FusedBatchNorm3d
 from bnlint.repairs.conventions import BUFFERS, Conventions
 from bnlint.repairs.families import BATCH, GROUP, INSTANCE, LAYER, RMS
 from bnlint.repairs.recognize import Recipe
@@ -57,6 +58,7 @@ def _batch_norm(recipe: Recipe, conventions: Conventions, momentum: float | None
             tracks and conventions.batch_statistics_in_eval,
             tracks and conventions.no_updates,
             conventions.biased_running_variance,
+            conventions.wide_parameters,
         )
     )
     if ours:
@@ -72,3 +74,12 @@ def _batch_norm(recipe: Recipe, conventions: Conventions, momentum: float | None
             biased_running_variance=conventions.biased_running_variance,
         )
     return _BATCH[recipe.rank](recipe.channels, recipe.eps, momentum, affine=False, track_running_stats=tracks)
+
+
+def flatten(built: nn.Module) -> None:
+    """Shape the parameters of torch's own batch normalization as it takes them, (C,); they stay the same objects."""
+    if isinstance(built, _BatchNorm) and not isinstance(built, FusedBatchNorm):
+        for parameter in built.parameters():
+            parameter.data = parameter.data.reshape(-1)
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.reshape(-1)

@@ -15,6 +15,7 @@ from bnlint.model.lift import Lifted
 from bnlint.model.lower import floating
 from bnlint.model.shapes import Call, candidates
 from bnlint.model.state import detached_copy
+from bnlint.operations import SizeError
 from bnlint.repairs.recognize import Recipe
 
 #: of a batch, a sequence or an image more than this shows nothing new
@@ -56,18 +57,24 @@ def samples_of(recipe: Recipe, like: Tensor) -> Samples:
     return Samples(calls, recipe.dims if recipe.family.centers and recipe.groups == 1 else None, counts=False)
 
 
-def samples_of_call(layer: nn.Module, call: Call) -> Samples:
+def samples_of_call(layer: nn.Module, built: nn.Module, call: Call) -> Samples:
     """Vary every dimension that a layer takes in another size; other tensors of the call vary along with the first.
+
+    Sizes for which the layer that is `built` in its place says that it was not made do not count.
 
     Raises:
         RepairError: It takes the size of the call alone.
     """
-    copy = detached_copy(layer).double()
+    copy, twin = (detached_copy(each).double() for each in (layer, built))
     first = first_of(call)
+
+    def runs(made: Call) -> bool:
+        return _runs(copy, made) and not _declines(twin, made)
+
     size = tuple(first.shape)
-    fixed = [d for d in range(len(size)) if not _runs(copy, _resized(copy, call, _with(size, d, size[d] + 1)))]
-    calls = [_resized(copy, call, shape) for shape in dict.fromkeys(varied(size, fixed))]
-    running = [made for made in calls if _runs(copy, made)]
+    fixed = [d for d in range(len(size)) if not runs(_resized(call, _with(size, d, size[d] + 1)))]
+    calls = [_resized(call, shape) for shape in dict.fromkeys(varied(size, fixed))]
+    running = [made for made in calls if runs(made)]
     if len(running) < 2:
         raise RepairError("it runs on inputs of one size alone, and a repair is proved on several")
     return Samples(tuple(running))
@@ -87,7 +94,7 @@ def _with(size: tuple[int, ...], d: int, value: int) -> tuple[int, ...]:
     return (*size[:d], value, *size[d + 1 :])
 
 
-def _resized(layer: nn.Module, call: Call, shape: tuple[int, ...]) -> Call:
+def _resized(call: Call, shape: tuple[int, ...]) -> Call:
     """Make a call of another size: a dimension of another tensor follows that of the first which has its size."""
     old = tuple(first_of(call).shape)
     seeds = iter(range(1, 100))
@@ -116,6 +123,18 @@ def _runs(layer: nn.Module, call: Call) -> bool:
     except Exception:
         return False
     return True
+
+
+def _declines(built: nn.Module, call: Call) -> bool:
+    try:
+        with plain_run(), torch.no_grad(), Lifted():
+            for training in (True, False):
+                detached_copy(built).train(training)(*call[0], **call[1])
+    except SizeError:
+        return True
+    except Exception:  # the proof will show it
+        return False
+    return False
 
 
 def call_of(layer: nn.Module, call: Call | None) -> Call:

@@ -188,8 +188,8 @@ Number: Any = type("Number", (_NumberBase,), {**_OPERATORS, "__hash__": float.__
 
 def _makes_statistics(call: OpaqueCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether all that a call returns is smaller than what it is given."""
-    largest = max((tensor.numel() for tensor in tensors_in(args)), default=0)
     with torch.no_grad(), torch._C.DisableTorchFunction(), suppress(Exception):
+        largest = max((tensor.numel() for tensor in tensors_in(args)), default=0)
         return all(tensor.numel() < largest for tensor in tensors_in(call(*args, **kwargs)))
     return False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from bnlint.model.recorder import Recording
 from bnlint.model.shapes import Call
 from bnlint.model.state import detached_copy, preserved
 from bnlint.model.truth import removable, unstopped
+from bnlint.operations import expect
 from bnlint.repairs.opened import exchanged, followed_copies, without_numbers
 from bnlint.repairs.precision import follow_precision
 from bnlint.repairs.program import Program, program_of
@@ -53,6 +54,33 @@ def unstop(layer: nn.Module, call: Call) -> UnstoppedNorm:
     vars(built).update({n: v for n, v in vars(layer).items() if n in vars(built) or isinstance(v, (Tensor, *_PLAIN))})
     built.stands_for, built.arguments, built.programs = type(layer).__name__, arguments, programs
     return built
+
+
+def asks_for_sizes(layer: nn.Module, call: Call, fixed: Collection[int]) -> bool:
+    """Whether what a layer does depends on the size of its input, beside the `fixed` dimensions and beside one value.
+
+    Inputs of one value alone are no matter: torch's layers refuse them.
+    """
+    for mode in ("train", "eval"):
+        recording, *_ = _recorded(layer, call, mode, torch.float64)
+        for node in recording.graph.nodes:
+            if node.target is expect and _matters(node.args[0], fixed):
+                return True
+    return False
+
+
+def _matters(comparison: fx.Node, fixed: Collection[int]) -> bool:
+    if any(isinstance(value, (int, float)) and value <= 1 for value in comparison.args):
+        return False
+    todo = [value for value in comparison.args if isinstance(value, fx.Node)]
+    while todo:
+        node = todo.pop()
+        if node.target in ("size", "numel"):
+            if node.target == "numel" or node.args[1] not in fixed:
+                return True
+        else:
+            todo += [arg for arg in node.all_input_nodes if "number" in arg.meta]
+    return False
 
 
 def _program(layer: nn.Module, call: Call, mode: str) -> tuple[Program, int]:

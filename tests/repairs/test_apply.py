@@ -221,6 +221,16 @@ def test_a_layer_under_two_names_is_repaired_once_for_both():
     assert type(shared) is nn.BatchNorm2d
 
 
+def test_questions_about_channels_and_single_values_are_no_matter():
+    class Asking(HandNorm):
+        def forward(self, x):
+            assert x.shape[1] == 4 and x.dim() == 4
+            return super().forward(x) if x.numel() // x.shape[1] > 1 else x
+
+    layer = Asking()
+    assert repair(layer, batch(dtype=torch.float32))[0].rung == "native"
+
+
 def test_the_root_itself():
     layer = HandNorm()
     (certificate,) = repair(layer)

@@ -9,7 +9,7 @@ from variants import HandNorm, batch, gradients, pair, state
 
 from bnlint.errors import RepairError
 from bnlint.model.measure import measure
-from bnlint.repairs.certify import Proof, prove
+from bnlint.repairs.certify import Proof, prove, require_same_tensors
 from bnlint.repairs.disturb import disturbed
 from bnlint.repairs.recognize import recognize
 from bnlint.repairs.samples import samples_of
@@ -98,7 +98,8 @@ def test_copies_of_the_tensors_will_not_do():
     candidate.load_state_dict(layer.state_dict())
 
     with pytest.raises(RepairError, match="same objects"):
-        proof_of(layer, candidate)
+        require_same_tensors(layer, candidate)
+    require_same_tensors(layer, twin(layer))
 
 
 def test_adopted_outputs_may_move_but_the_gradient_may_not_be_wrong():

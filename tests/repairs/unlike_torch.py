@@ -94,6 +94,15 @@ class ZeroCentered(nn.Module):
         return (x - mean.detach()) / (var.detach() + 1e-5).sqrt() * (1 + self.weight[:, None, None])
 
 
+class LargeBatches(HandNorm):
+    """Leaves large batches as they are; what it asks of channels and of single values is no matter."""
+
+    def forward(self, x):
+        if x.shape[0] > 64 or x.shape[1] != 4 or x.numel() == 1:
+            return x
+        return super().forward(x)
+
+
 class Debiased(HandNorm):
     """The share of the newest batch shrinks, but not as in an average."""
 
@@ -136,6 +145,7 @@ UNLIKE_TORCH = {
     "a floor far below the variance and eps": (FlooredVariance, "outputs"),
     "eps outside of the root": (EpsOutside, "outputs"),
     "a weight around one": (ZeroCentered, "called `weight`"),
+    "a branch for large batches": (LargeBatches, "size of its input"),
     "updates in eval mode": (UpdatesInEval, "buffers|eval"),
 }
 #: name: (layer, why it cannot be rewritten at all)
