@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 from torch import nn
@@ -78,7 +79,9 @@ def _batch_norm(recipe: Recipe, conventions: Conventions, momentum: float | None
 
 def flatten(built: nn.Module) -> None:
     """Shape the parameters of torch's own batch normalization as it takes them, (C,); they stay the same objects."""
-    if isinstance(built, _BatchNorm) and not isinstance(built, FusedBatchNorm):
+    own = isinstance(built, _BatchNorm) and not isinstance(built, FusedBatchNorm)
+    if own and any(parameter.dim() > 1 for parameter in built.parameters()):
+        gc.collect()  # autograd remembers the old shape while a graph that nobody needs any more is alive
         for parameter in built.parameters():
             parameter.data = parameter.data.reshape(-1)
             if parameter.grad is not None:
