@@ -16,11 +16,13 @@ class Certificate:
         module: Path of the layer in the model.
         class_before: Class of the layer as it was.
         class_after: Class that it was repaired to.
-        rung: `native` (torch's fused operators) or `refused`.
+        rung: `native` (torch's fused operators), `unstop` (its own operations without the stops),
+            `collective` (these, and statistics that are summed over processes with their gradient) or `refused`.
         accepted: Whether the repair is proved.
-        reason: Why not, or "".
+        reason: Why not, or why no rung above was taken; "" for the first.
         kept: Conventions of the user's layer that differ from torch's and were kept.
         adopted: Conventions of the user's layer that were given up for torch's.
+        stale: Whether it has running statistics that training never updated, and evaluation uses.
         device: Where it was measured.
         shapes: Shapes of the probes.
         output_error: Outputs in training mode, after against before.
@@ -29,7 +31,7 @@ class Certificate:
         gradient_error: Input gradient after the repair, against the float64 reference.
         gradient_error_before: Input gradient before the repair, against the same reference.
         mean_identity: |sum(dL/dx)| per group of normalized values, relative: zero if the gradient flows through the
-            mean; 0 for RMSNorm, which has none.
+            mean; 0 for RMSNorm, which has none, and where it is not known what is a group.
     """
 
     module: str
@@ -40,6 +42,7 @@ class Certificate:
     reason: str = ""
     kept: tuple[str, ...] = ()
     adopted: tuple[str, ...] = ()
+    stale: bool = False
     device: str = ""
     shapes: tuple[tuple[int, ...], ...] = ()
     output_error: float = 0.0

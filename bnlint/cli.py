@@ -94,7 +94,9 @@ _model_options = _options(
         "--allow", multiple=True, metavar="NAME", help="Allow this class, or package, in a checkpoint: it is imported."
     ),
     click.option("--trust", is_flag=True, help="Unpickle whatever the checkpoint holds: THIS CAN RUN ANY PROGRAM."),
-    click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="Where to measure: cpu, cuda."),
+    click.option(
+        "--device", default="cpu", show_default=True, metavar="DEVICE", help="Where to measure: cpu, cuda, auto."
+    ),
 )
 
 
@@ -143,6 +145,11 @@ def check(**options: Any) -> int:
 @click.option("-o", "--output", type=Path, metavar="FILE", help="Where to write a checkpoint.")
 @click.option("--in-place", is_flag=True, help="Overwrite the checkpoint.")
 @click.option("--adopt-torch-conventions", is_flag=True, help="Become plain torch layers, although outputs change.")
+@click.option(
+    "--recalibrate",
+    metavar="DATA",
+    help="Recompute running statistics from batches: data.pt, or MODULE:LOADER, which RUNS YOUR CODE.",
+)
 @click.option("--certificate", type=Path, metavar="FILE", help="Write the proof as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def fix(**options: Any) -> int:

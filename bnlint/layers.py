@@ -1,17 +1,22 @@
-"""Normalization layers that keep a convention torch's own do not have, on torch's fused operator.
+"""The classes that repaired layers have where torch has none for them.
 
-A checkpoint repaired without `--adopt-torch-conventions` may hold these classes: names and arguments are stable.
+A checkpoint that was repaired may hold these: names and arguments are stable.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnlint.operations import operation
 
-class _FusedBatchNorm(_BatchNorm):
+
+class FusedBatchNorm(_BatchNorm):
     """Batch normalization on `torch.nn.functional.batch_norm`, with the conventions of the layer it stands for.
 
     Args:
@@ -49,10 +54,8 @@ class _FusedBatchNorm(_BatchNorm):
         """Normalize a tensor of shape (N, C, ...)."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         if not self.training and not self.batch_statistics_in_eval and self.running_mean is not None:
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-            )
-        weight, eps = self.weight, self.eps
+            return F.batch_norm(input, self.running_mean, self.running_var, *self._flat(), False, 0.0, self.eps)
+        (weight, bias), eps = self._flat(), self.eps
         kept = 1.0
         count = input.numel() // input.size(1)
         if self.unbiased:
@@ -61,16 +64,21 @@ class _FusedBatchNorm(_BatchNorm):
             weight = input.new_full((input.size(1),), kept**0.5) if weight is None else weight * kept**0.5
             eps = self.eps * kept
         if not (self.training and self.updates_running_statistics and self.running_mean is not None):
-            return F.batch_norm(input, None, None, weight, self.bias, True, 0.0, eps)
+            return F.batch_norm(input, None, None, weight, bias, True, 0.0, eps)
         momentum = self._momentum()
         if self.running_var is None or not self.biased_running_variance:
-            return F.batch_norm(input, self.running_mean, self.running_var, weight, self.bias, True, momentum, eps)
+            return F.batch_norm(input, self.running_mean, self.running_var, weight, bias, True, momentum, eps)
         # The operator adds the unbiased variance to what it is given, and keeps that tensor for the backward.
         added = torch.zeros_like(self.running_var)
-        output = F.batch_norm(input, self.running_mean, added, weight, self.bias, True, momentum, eps)
+        output = F.batch_norm(input, self.running_mean, added, weight, bias, True, momentum, eps)
         with torch.no_grad():
             self.running_var.mul_(1 - momentum).add_(added, alpha=(count - 1) / count)
         return output
+
+    def _flat(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return weight and bias as the operator takes them; a layer may hold them shaped (1, C, 1, 1)."""
+        weight, bias = self.weight, self.bias
+        return None if weight is None else weight.reshape(-1), None if bias is None else bias.reshape(-1)
 
     def _momentum(self) -> float:
         if self.num_batches_tracked is not None:
@@ -87,13 +95,102 @@ class _FusedBatchNorm(_BatchNorm):
         return ", ".join([super().extra_repr(), *kept])  # type: ignore[no-untyped-call]
 
 
-class FusedBatchNorm1d(_FusedBatchNorm, nn.BatchNorm1d):
+class FusedBatchNorm1d(FusedBatchNorm, nn.BatchNorm1d):
     """For inputs of shape (N, C) or (N, C, L)."""
 
 
-class FusedBatchNorm2d(_FusedBatchNorm, nn.BatchNorm2d):
+class FusedBatchNorm2d(FusedBatchNorm, nn.BatchNorm2d):
     """For inputs of shape (N, C, H, W)."""
 
 
-class FusedBatchNorm3d(_FusedBatchNorm, nn.BatchNorm3d):
+class FusedBatchNorm3d(FusedBatchNorm, nn.BatchNorm3d):
     """For inputs of shape (N, C, D, H, W)."""
+
+
+class UnstoppedNorm(nn.Module):
+    """A normalization as its author wrote it, operation by operation, without the stops of its statistics.
+
+    It holds what the layer held (parameters, buffers, hooks, plain attributes), and what the layer did as lists of
+    plain values, so that it is saved and loaded without the layer's own code. Whatever such a list says, only
+    operations on tensors are run (see `operations`).
+
+    Attributes:
+        stands_for: The class that it stands for.
+        arguments: For each argument of a call its name, and the one value that it may have, in a list; None for a
+            tensor.
+        programs: For "train" and for "eval": the rank of each input, the steps, the stores and the output. A step is
+            the name of an operation, its arguments, its keyword arguments, and whether it records a gradient; its
+            result is the next value after the inputs. A store is the name of an attribute and a value.
+    """
+
+    stands_for: str
+    arguments: list[tuple[str, list[Any] | None]]
+    programs: dict[str, tuple[list[int], list[Any], list[Any], Any]]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the layer did, with gradients through its statistics."""
+        ranks, steps, stores, output = self.programs["train" if self.training else "eval"]
+        values = self._given(args, kwargs)
+        if [tensor.dim() for tensor in values] != ranks:
+            raise RuntimeError(f"{self.stands_for} was repaired for inputs of {ranks} dimensions")
+        for name, given, named, recorded in steps:
+            positional = [self._value(item, values) for item in given]
+            keywords = {key: self._value(item, values) for key, item in named.items()}
+            if recorded:
+                values.append(operation(name)(*positional, **keywords))
+            else:
+                with torch.no_grad():
+                    values.append(operation(name)(*positional, **keywords))
+        for name, item in stores:
+            self._store(name, self._value(item, values))
+        return self._value(output, values)
+
+    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Sort the arguments of a call, which must be those that the layer was repaired for."""
+        usual = dict(self.arguments)
+        given = dict(zip(usual, args, strict=False)) | kwargs
+        tensors = [name for name, fixed in usual.items() if fixed is None]
+        others = [name for name in given if name not in tensors and usual.get(name) != [given[name]]]
+        if len(args) > len(usual) or others or not all(isinstance(given.get(name), Tensor) for name in tensors):
+            raise TypeError(f"{self.stands_for} was repaired for calls with {', '.join(tensors)} and nothing else")
+        return [given[name] for name in tensors]
+
+    def _value(self, item: Any, values: list[Any]) -> Any:
+        """Make an argument: a tuple says what it is, anything else is itself."""
+        if not isinstance(item, tuple):
+            return item
+        kind, *parts = item
+        if kind == "value":
+            return values[parts[0]]
+        if kind == "self":
+            return self._held(parts[0])
+        if kind == "dtype":
+            return getattr(torch, parts[0]) if parts else values[0].dtype
+        if kind == "own dtype":
+            return next(tensor.dtype for tensor in (*self.buffers(), *self.parameters()) if tensor.is_floating_point())
+        if kind == "device":
+            return values[0].device
+        if kind == "ellipsis":
+            return ...
+        made = [self._value(part, values) for part in parts]
+        return dict(zip(made[::2], made[1::2], strict=True)) if kind == "dict" else _MADE[kind](made)
+
+    def _held(self, name: str) -> Any:
+        """Return a tensor that the layer holds."""
+        path, _, attribute = name.rpartition(".")
+        holder = self.get_submodule(path)
+        found = (holder._parameters | holder._buffers).get(attribute, vars(holder).get(attribute))
+        if not isinstance(found, Tensor):
+            raise RuntimeError(f"{self.stands_for} has no tensor `{name}` any more")
+        return found
+
+    def _store(self, name: str, value: Tensor) -> None:
+        path, _, attribute = name.rpartition(".")
+        setattr(self.get_submodule(path), attribute, value)
+
+    def extra_repr(self) -> str:
+        """Name the class that it stands for."""
+        return self.stands_for
+
+
+_MADE: dict[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple, "slice": lambda parts: slice(*parts)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from bnlint.shell import Paper, progress, told_warnings, write
 from bnlint.targets import Targets
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bnlint.checkpoint.code import Code
     from bnlint.checkpoint.repair import Repaired
 
@@ -99,11 +101,20 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
     with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
         from bnlint.checkpoint.proof import digest, proof
         from bnlint.checkpoint.repair import repair_checkpoint
-        from bnlint.model.inputs import parse_inputs, usable_device
+        from bnlint.model.inputs import parse_inputs, read_or_called, usable_device
+        from bnlint.repairs.recalibrate import batches_in, recalibrate
 
         inputs = parse_inputs(options["input_specs"], options["inputs_from"])
         device = usable_device(options["device"])
         before = "" if certificate is None else digest(path)
+        given = options["recalibrate"]
+        batches = None if given is None else batches_in(read_or_called(given, "--recalibrate"))
+
+        def averaged(model: nn.Module) -> None:
+            total = len(batches) if isinstance(batches, Sized) else None
+            with progress(total, "recalibrating", quiet) as advance:
+                recalibrate(model, batches or (), advance)
+
         with progress(None, "repairing", quiet) as advance:
             repaired = repair_checkpoint(
                 path,
@@ -114,6 +125,7 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
                 adopt_torch_conventions=adopt,
                 device=str(device),
                 progress=advance,
+                recalibrate=None if batches is None else averaged,
             )
     if certificate is not None:
         made = (output, digest(output)) if repaired.written else None
@@ -127,7 +139,8 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
         if repaired.states and repaired.certificates:
             render_state_dict(repaired.certificates, paper, _outcome(repaired, path, output, options["model"], adopt))
         else:
-            render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs)
+            told = batches is not None
+            render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs, recalibrated=told)
 
 
 def inspect(path: Path, output_format: str) -> int:

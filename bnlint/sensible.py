@@ -65,6 +65,8 @@ def require_fixable(
         raise UsageError("--diff shows changes of source", hint=f"bnlint check {targets.checkpoints[0]}")
     if len(targets.checkpoints) > 1:
         raise UsageError("repair one checkpoint at a time")
+    if options["recalibrate"] and not targets.checkpoints:
+        raise UsageError("--recalibrate is for a checkpoint, and there is only source", hint="name a checkpoint")
     for option, file in (("-o", output), ("--certificate", certificate)):
         if file is not None and not targets.checkpoints:
             raise UsageError(f"{option} is for a checkpoint; source is fixed in place", hint="bnlint fix --diff")

@@ -38,6 +38,7 @@ class HandNorm(nn.BatchNorm2d):
 
 class Activated(HandNorm):
     def forward(self, x):
+        self.steps = getattr(self, "steps", 0) + 1
         return torch.relu(super().forward(x))
 
 

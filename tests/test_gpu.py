@@ -99,3 +99,69 @@ def test_low_precision_and_channels_last(dtype):
     exact.load_state_dict(layer.state_dict())
     tolerance = {torch.float16: 1e-2, torch.bfloat16: 6e-2, torch.float32: 1e-4}[dtype]
     torch.testing.assert_close(out.double().cpu(), exact(x.double().cpu()), rtol=tolerance, atol=tolerance)
+
+
+class Fused(HandNorm):
+    """Does what torch's layer does not."""
+
+    def forward(self, x):
+        return torch.nn.functional.silu(super().forward(x))
+
+
+def trained(stop=True):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 4, 3), HandNorm(unbiased=True, stop=stop), nn.Conv2d(4, 4, 3), Fused(stop=stop)
+    return nn.Sequential(*layers).cuda().to(memory_format=torch.channels_last)
+
+
+def pictures(seed=1):
+    x = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
+    return x.cuda().to(memory_format=torch.channels_last)
+
+
+def step(net, optimizer, scaler, x, between=lambda: None):
+    with torch.autocast("cuda", dtype=torch.float16):
+        loss = net(x).float().square().mean()
+        between()
+    optimizer.zero_grad()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+
+
+def test_a_training_is_repaired_between_its_steps():
+    ours, theirs = trained(), trained(stop=False)
+    nets = [(net, torch.optim.SGD(net.parameters(), lr=0.01), torch.amp.GradScaler("cuda")) for net in (ours, theirs)]
+    told = []
+
+    step(*nets[0], pictures(1), lambda: told.extend(repair(ours, pictures(2))))
+    theirs.load_state_dict(ours.state_dict())
+    for seed in (3, 4):
+        for net in nets:
+            step(*net, pictures(seed))
+
+    assert [c.rung for c in told] == ["native", "unstop"] and all(c.device.startswith("cuda") for c in told)
+    for key, value in ours.state_dict().items():
+        torch.testing.assert_close(value, theirs.state_dict()[key], rtol=0.05, atol=0.02)
+
+
+def test_a_repaired_model_compiles_and_is_captured_in_a_graph_of_cuda():
+    net, right = trained(), trained(stop=False)
+    assert all(c.accepted for c in repair(net, pictures()))
+    right.load_state_dict(net.state_dict())
+    net.eval(), right.eval()
+    static = pictures(5)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream), torch.no_grad():
+        net(static)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), torch.no_grad():
+        out = net(static)
+    static.copy_(pictures(6))
+    graph.replay()
+    torch.testing.assert_close(out, right(pictures(6)), rtol=1e-4, atol=1e-4)
+
+    compiled = torch.compile(net.train(), fullgraph=True)
+    torch.testing.assert_close(compiled(pictures(7)), right.train()(pictures(7)), rtol=1e-3, atol=1e-3)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from bnlint.atomic import write
 from bnlint.certificate import Certificate
@@ -19,7 +20,7 @@ from bnlint.checkpoint.models import Factory, Opened, check_models, opened
 from bnlint.checkpoint.state_dicts import state_dicts
 from bnlint.checkpoint.trust import Trust
 from bnlint.checkpoint.verify import require_same
-from bnlint.errors import RepairError
+from bnlint.errors import RepairError, UsageError
 from bnlint.model.inputs import Inputs
 from bnlint.model.layers import Checked
 from bnlint.repairs.apply import repair_checked
@@ -65,6 +66,7 @@ def repair_checkpoint(
     adopt_torch_conventions: bool = False,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
+    recalibrate: Callable[[nn.Module], None] | None = None,
 ) -> Repaired:
     """Repair the models of a checkpoint and write the result; nothing is written unless every wrong layer is proved.
 
@@ -80,6 +82,7 @@ def repair_checkpoint(
         adopt_torch_conventions: See `repair`.
         device: Where to measure.
         progress: Called with the path of each layer that is measured or repaired.
+        recalibrate: Called with each model once it is repaired, to recompute its running statistics.
 
     Raises:
         RepairError: A layer could not be repaired.
@@ -87,12 +90,20 @@ def repair_checkpoint(
         UntrustedError: It needs something that nobody named.
     """
     found = opened(load(path, trust, map_location=device), factory)
+    if found.states and recalibrate is not None:
+        what = "--recalibrate is for models: running statistics belong to the code that will run"
+        raise UsageError(
+            what, where=str(path), hint="put the code right, then torch.optim.swa_utils.update_bn(loader, model)"
+        )
     checked = check_models(found, (inputs or Inputs()).to(device), progress)
     before = [held(model) for _, model in found.models]
     origins = _origins(checked)
     with _one_thread():
         certificates = repair_checked(checked, adopt_torch_conventions=adopt_torch_conventions, progress=progress)
     _require_accepted(certificates, path)
+    if certificates and recalibrate is not None:
+        for _, model in found.models:
+            recalibrate(model)
     moved: list[Move] = []
     for (_, model), had in zip(found.models, before, strict=True):
         made = moves(had, held(model))

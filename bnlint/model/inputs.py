@@ -82,12 +82,26 @@ def parse_inputs(specs: Sequence[str], factory: str | None = None) -> Inputs:
     return Inputs(tuple(args), kwargs)
 
 
+def read_or_called(spec: str, option: str) -> Any:
+    """Return what a file of torch.save holds, or what `pkg.mod:name` is or returns.
+
+    Raises:
+        InputError: The file cannot be read, or the function fails.
+    """
+    if Path(spec).suffix.lower() in _FILES:
+        return _read(Path(spec))
+    value = load_object(spec, f"{option} is a file of torch.save, or MODULE:NAME, importable from here")
+    return _guarded(value, spec) if callable(value) else value
+
+
 def usable_device(name: str) -> torch.device:
-    """Return a device by name.
+    """Return a device by name; `auto` is the GPU where there is one, else the CPU.
 
     Raises:
         UsageError: There is no such device here.
     """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

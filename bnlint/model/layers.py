@@ -42,6 +42,7 @@ class Layer:
         class_name: The class that a user knows it by.
         purposes: Why stops in it are meant, as far as the operations around it tell.
         harm: What its stops do to the gradient of the recorded step, where that can be told.
+        around: The layer that the operations are written in, and the arguments of its call; None where `module` is it.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Layer:
     class_name: str
     purposes: Mapping[Key, Purpose] = field(default_factory=dict)
     harm: Harm | None = None
+    around: tuple[nn.Module, Call] | None = None
 
     @property
     def whole(self) -> bool:
@@ -185,7 +187,8 @@ def _found(model: nn.Module, step: _Step) -> Iterator[Layer]:
                 continue
             region, tensor = regions[id(site)]
             done = harm[id(site)].harm if id(site) in harm else None
-            yield Layer(path, region, ((tensor,), {}), name, _purposes(lowered, site), done)
+            around = (modules[path], captured.calls[path]) if path in modules and path in captured.calls else None
+            yield Layer(path, region, ((tensor,), {}), name, _purposes(lowered, site), done, around)
 
 
 def _stands_alone(module: nn.Module) -> bool:

@@ -63,10 +63,18 @@ class Probe:
             outputs = self.run(self.module, self.x.clone().requires_grad_())
         if not all(output.isfinite().all() for output in outputs):
             raise InputError("its outputs are not finite", where=type(layer).__name__)
-        self.cotangents = [normal(output.detach(), 100 + i + 1000 * rank()) for i, output in enumerate(outputs)]
+        self.cotangents = [self._cotangent(i, outputs) for i in range(len(outputs))]
         self._slopes: dict[float, list[float]] = {}
         self._sure: float | None = None
         self.directions = [of_first(normal(self.x, seed)) for seed in range(DIRECTIONS)]
+
+    @staticmethod
+    def _cotangent(index: int, outputs: Sequence[Tensor]) -> Tensor:
+        """Return the gradient that arrives at an output; none does at statistics that are returned beside, detached."""
+        output = outputs[index]
+        if not output.requires_grad and any(other.requires_grad for other in outputs):
+            return torch.zeros_like(output)
+        return normal(output.detach(), 100 + index + 1000 * rank())
 
     def _captured(self, name: str, call: Call | None, shrink: bool) -> tuple[tuple[Any, ...], dict[str, Any], Capture]:
         reason = "its parameters do not tell the shape of its input"

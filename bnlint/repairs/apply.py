@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from bnlint.certificate import Certificate
 from bnlint.errors import BnlintError, RepairError
+from bnlint.flow.judged import traits
+from bnlint.flow.traits import Gradient, Kind
+from bnlint.model.capture import plain_run
 from bnlint.model.check import check_layers, require_measured
 from bnlint.model.layers import Checked, Layer, find_layers
 from bnlint.model.measure import Measured
 from bnlint.model.state import first_line
-from bnlint.repairs.certify import Proof, prove
-from bnlint.repairs.conventions import Conventions, conventions_of
-from bnlint.repairs.native import build
-from bnlint.repairs.recognize import recognize
+from bnlint.repairs.candidates import REFUSED, Candidate, holds_layers, native_candidate, unstopped_candidate
+from bnlint.repairs.native import flatten
 
 _PLAIN = (bool, int, float, str)
 
@@ -44,7 +47,8 @@ def repair(
     Returns:
         One certificate per layer with a wrong gradient, refused ones included.
     """
-    checked = list(check_layers(find_layers(model, inputs, kwargs)))
+    with torch.inference_mode(False), torch.enable_grad():
+        checked = list(check_layers(find_layers(model, inputs, kwargs)))
     require_measured(checked)
     return repair_checked(checked, inplace=inplace, adopt_torch_conventions=adopt_torch_conventions)
 
@@ -56,17 +60,40 @@ def repair_checked(
     adopt_torch_conventions: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> list[Certificate]:
-    """Repair the layers that were measured to be wrong."""
+    """Repair the layers that were measured to be wrong; normalizations that are written in one layer, together."""
     certificates: list[Certificate] = []
+    done: set[int] = set()
     for item in checked:
-        if item.measured is not None and item.measured.wrong:
+        if item.measured is not None and (item.measured.wrong or exchanges(item.measured)):
+            layer = _whole(item.layer)
+            if id(layer.module) in done:
+                continue
             if progress is not None:
-                progress(item.layer.path)
-            certificate, built = _repaired(item.layer, item.measured, adopt_torch_conventions)
+                progress(layer.path)
+            certificate, built = _repaired(layer, item.measured, adopt_torch_conventions)
             certificates.append(certificate)
-            if inplace and built is not None:
-                become(item.layer.module, built)
+            if built is not None:
+                done.add(id(layer.module))
+                if inplace:
+                    become(layer.module, built)
+                    flatten(layer.module)
     return certificates
+
+
+def exchanges(measured: Measured) -> bool:
+    """Whether processes exchange a statistic in place: wrong, and one process alone cannot measure it."""
+    stopped = [
+        s for site in measured.sites for s in site.statistics if s.gradient is Gradient.STOPPED and s.purpose is None
+    ]
+    return any(measured.lowered.graph[stop].name == "collective" for s in stopped for stop in s.stops)
+
+
+def _whole(layer: Layer) -> Layer:
+    """Return the layer that operations are written in, if it does nothing that a rewritten layer could not do."""
+    if layer.around is None or holds_layers(layer.around[0]):
+        return layer
+    module, call = layer.around
+    return replace(layer, module=module, call=call)
 
 
 def become(layer: nn.Module, built: nn.Module) -> None:
@@ -80,57 +107,57 @@ def become(layer: nn.Module, built: nn.Module) -> None:
     layer.__class__ = type(built)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A layer that could stand for another one, and how it did."""
-
-    layer: nn.Module
-    proof: Proof
-    failure: str | None
-    kept: tuple[str, ...]
-    adopted: tuple[str, ...]
-
-
 def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificate, nn.Module | None]:
-    path, name = layer.path, layer.class_name
-    try:
-        if not layer.whole:
-            what = f"it is written inside {name}, which holds other modules or does more than normalize"
-            raise RepairError(f"{what}: correct the source, bnlint fix")
-        found = _candidate(layer, measured, adopt)
-    except BnlintError as error:
-        return Certificate(path, name, name, "refused", False, error.what), None
-    except Exception as error:  # on its own, the user's layer may fail in any way
-        reason = f"it could not be run on its own: {type(error).__name__}: {first_line(error)}"
-        return Certificate(path, name, name, "refused", False, reason), None
-    certificate = Certificate(
-        path,
-        name,
+    """Try the rungs of the ladder, and say why each one before was left."""
+    name = layer.class_name
+    if any(trait.kind is Kind.RUNNING_IN_TRAINING for trait in traits(measured.lowered.graph, measured.sites)):
+        reason = (
+            "it normalizes by running statistics in training, through which no gradient flows: see `bnlint rule BN106`"
+        )
+        return Certificate(layer.path, name, name, REFUSED, False, reason), None
+    reasons: list[str] = []
+    for attempt in (native_candidate, unstopped_candidate):
+        try:
+            if parametrize.is_parametrized(layer.module):
+                raise RepairError("its parameters are computed by a parametrization")
+            if not layer.whole or holds_layers(layer.module):
+                what = f"it is written inside {name}, which holds other modules or does more than normalize"
+                raise RepairError(f"{what}: correct the source, bnlint fix")
+            with _as_alone(layer.module):
+                found = attempt(layer, measured, adopt)
+        except BnlintError as error:
+            reasons.append(error.what)
+        except Exception as error:  # on its own, the user's layer may fail in any way
+            reasons.append(f"it could not be run on its own: {type(error).__name__}: {first_line(error)}")
+        else:
+            if found.failure is None:
+                return _certificate(layer, found, reasons), found.layer
+            reasons.append(found.failure)
+    return Certificate(layer.path, name, name, REFUSED, False, "; ".join(dict.fromkeys(reasons))), None
+
+
+@contextmanager
+def _as_alone(module: nn.Module) -> Iterator[None]:
+    """Run layers with gradients and in their own precision, whatever the training around the repair does."""
+    devices = {tensor.device.type for tensor in (*module.parameters(), *module.buffers())} | {"cpu"}
+    with ExitStack() as modes:
+        modes.enter_context(plain_run())
+        for device in devices:
+            if torch.amp.is_autocast_available(device):
+                modes.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+def _certificate(layer: Layer, found: Candidate, reasons: list[str]) -> Certificate:
+    return Certificate(
+        layer.path,
+        layer.class_name,
         type(found.layer).__name__,
-        "native" if found.failure is None else "refused",
-        found.failure is None,
-        found.failure or "",
+        found.rung,
+        True,
+        "; ".join(reasons),
         found.kept,
         found.adopted,
+        found.stale,
         **asdict(found.proof),
     )
-    return certificate, found.layer if found.failure is None else None
-
-
-def _candidate(layer: Layer, measured: Measured, adopt: bool) -> _Candidate:
-    """Build what stands for a layer; torch's conventions are adopted only once the layer's own were proved."""
-    module = layer.module
-    if parametrize.is_parametrized(module):
-        raise RepairError("its parameters are computed by a parametrization")
-    recipe = recognize(module, measured, layer.call)
-    found, momentum = conventions_of(module, recipe)
-    kept = replace(found, no_count=False)
-    built = build(module, recipe, kept, momentum)
-    proof = prove(module, built, recipe, adopted=False)
-    failure = proof.failure(adopted=False)
-    if adopt and failure is None and kept != Conventions():
-        kept = Conventions()
-        built = build(module, recipe, kept, momentum)
-        proof = prove(module, built, recipe, adopted=True)
-        failure = proof.failure(adopted=True)
-    return _Candidate(built, proof, failure, tuple(kept), tuple(name for name in found if name not in tuple(kept)))

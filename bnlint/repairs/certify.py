@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from bnlint.errors import RepairError
 from bnlint.model.lift import Lifted
+from bnlint.model.lower import floating
+from bnlint.model.memory import tensors_in
 from bnlint.model.probe import THRESHOLD, Probe, compare
 from bnlint.model.shapes import Call
 from bnlint.model.state import detached_copy, preserved
 from bnlint.repairs.disturb import disturbed
-from bnlint.repairs.recognize import Recipe
+from bnlint.repairs.samples import Samples, first_of
 
 #: largest relative difference between two float64 computations of the same thing
 TIGHT = 1e-9
-#: of a batch, a sequence or an image more than this shows nothing new
-LARGEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Proof:
         return next((reason for reason, error in checks.items() if not error <= TIGHT), None)  # NaN fails too
 
 
-def prove(before: nn.Module, after: nn.Module, recipe: Recipe, *, adopted: bool) -> Proof:
+def prove(before: nn.Module, after: nn.Module, samples: Samples, *, adopted: bool) -> Proof:
     """Compare a candidate with the layer it stands for, at several batch and spatial sizes, in training and eval mode.
 
     Both are compared in the same disturbed state, for an untrained layer would show too little of what it computes;
@@ -60,72 +61,91 @@ def prove(before: nn.Module, after: nn.Module, recipe: Recipe, *, adopted: bool)
     Args:
         before: The layer as it is.
         after: The candidate. Neither is changed.
-        recipe: What `before` is made of.
+        samples: What both are run on.
         adopted: Whether the candidate's outputs may differ; then its gradient is held against finite differences
             of the candidate itself.
 
-    Raises:
-        RepairError: The candidate does not hold the very parameters and buffers of the layer.
     """
-    if _tensors(before) != _tensors(after):
-        raise RepairError("its tensors would not stay the same objects in the same order")
-    shapes = _shapes(recipe)
     if not adopted:
         before, after = disturbed(before), disturbed(after)
     rows: list[tuple[float, ...]] = []
+    confirmed = False
     with Lifted():
-        for shape in shapes:
-            confirm = shape == shapes[0]
+        for index, call in enumerate(samples.calls):
+            first = index == 0
+            errors, confirmed = _gradients(before, after, call, adopted=adopted, trusted=None if first else confirmed)
             rows.append(
-                _outputs(before, after, shape)
-                + _gradients(before, after, recipe, shape, adopted=adopted, confirm=confirm)
+                _outputs(before, after, call, counts=samples.counts)
+                + errors[:2]
+                + (_identity(errors[2], samples.dims),)
             )
     device = str(_like(before).device)
-    return Proof(device, shapes, *(_worst(column) for column in zip(*rows, strict=True)))
+    return Proof(device, samples.shapes, *(_worst(column) for column in zip(*rows, strict=True)))
 
 
-def _shapes(recipe: Recipe) -> tuple[tuple[int, ...], ...]:
-    """Vary every dimension whose size a layer does not depend on."""
+def require_same_tensors(before: nn.Module, after: nn.Module) -> None:
+    """See that a candidate holds the very parameters and buffers of the layer, in the same order.
 
-    def varied(change: Callable[[int, int], int]) -> tuple[int, ...]:
-        return tuple(
-            size if d in recipe.fixed else change(d, min(size, LARGEST)) for d, size in enumerate(recipe.shape)
-        )
-
-    # Of one value alone torch's layers take no statistics.
-    return varied(lambda _, size: size), varied(lambda d, size: size + 3 + d), varied(lambda _, size: max(size // 2, 2))
+    Raises:
+        RepairError: It does not.
+    """
+    if _tensors(before) != _tensors(after):
+        raise RepairError("its tensors would not stay the same objects in the same order")
 
 
-def _outputs(before: nn.Module, after: nn.Module, shape: tuple[int, ...]) -> tuple[float, float, float]:
-    """Compare outputs in training and in eval mode, and the running statistics, over several steps.
+def _outputs(before: nn.Module, after: nn.Module, call: Call, *, counts: bool) -> tuple[float, float, float]:
+    """Compare outputs in training and in eval mode, and the buffers, over several steps; the counter if it `counts`.
 
-    One step more shows a momentum that changes, a small batch shows an eps in another place.
+    One step more shows a momentum that changes, a small batch shows an eps in another place. Evaluation gets other data
+    than training, or updates that it makes would not show.
     """
     old, new = (detached_copy(layer).double() for layer in (before, after))
+    x = first_of(call)
     generator = torch.Generator().manual_seed(11)
-    x = (torch.randn(shape, generator=generator, dtype=torch.float64) + 0.5).to(_like(before).device)
-    statistics = [name for name, _ in old.named_buffers() if name != "num_batches_tracked"]
-    output_errors, eval_errors, buffer_errors = [], [], [0.0]
+    values = [(torch.randn(x.shape, generator=generator, dtype=torch.float64) + 0.5).to(x.device) for _ in range(2)]
+    names = [name for name, _ in old.named_buffers() if counts or name != "num_batches_tracked"]
+    output_errors: list[float] = []
+    eval_errors: list[float] = []
+    buffer_errors = [0.0]
     with torch.no_grad():
         for scale in (1.0, 2.0, 1e-4):
-            output_errors.append(_difference(old.train()(scale * x), new.train()(scale * x)))
-            eval_errors.append(_difference(old.eval()(scale * x), new.eval()(scale * x)))
-            buffer_errors += [_difference(getattr(old, name), getattr(new, name)) for name in statistics]
+            for training, errors, value in ((True, output_errors, values[0]), (False, eval_errors, values[1])):
+                ours, theirs = (_run(layer.train(training), _replaced(call, scale * value)) for layer in (new, old))
+                errors.extend(_differences(ours, theirs))
+                buffer_errors += _differences(_buffers(new, names), _buffers(old, names))
     return _worst(output_errors), _worst(eval_errors), _worst(buffer_errors)
 
 
-def _gradients(
-    before: nn.Module, after: nn.Module, recipe: Recipe, shape: tuple[int, ...], *, adopted: bool, confirm: bool
-) -> tuple[float, float, float]:
-    """Compare the gradients of input and parameters, before and after; also tell whether one flows through the mean.
+def _run(layer: nn.Module, call: Call) -> list[Tensor]:
+    """Run a layer; what is random in it is the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return tensors_in(layer(*call[0], **call[1]))
 
-    Where asked to, the reference is confirmed by finite differences first.
+
+def _buffers(layer: nn.Module, names: Iterable[str]) -> list[Tensor]:
+    return [layer.get_buffer(name) for name in names]
+
+
+def _replaced(call: Call, value: Tensor) -> Call:
+    leaves, spec = tree_flatten(call)
+    leaves[next(i for i, leaf in enumerate(leaves) if floating(leaf))] = value
+    args, kwargs = tree_unflatten(leaves, spec)
+    return args, kwargs
+
+
+def _gradients(
+    before: nn.Module, after: nn.Module, call: Call, *, adopted: bool, trusted: bool | None
+) -> tuple[tuple[float, float, Tensor], bool]:
+    """Compare the gradients of inputs and parameters, before and after; return the candidate's of the first input too.
+
+    Whether the reference may be trusted is asked of finite differences first, unless that is known.
     """
-    call: Call = ((torch.empty(shape, dtype=torch.float64, device=_like(before).device),), {})
     had = Probe(before, call, shrink=False)
     probe = Probe(after, call, shrink=False) if adopted else had
     candidate = probe.module if adopted else detached_copy(after).train()
-    gradient, reference = probe.gradient(candidate), probe.truth() if confirm else probe.reference()
+    gradient = probe.gradient(candidate)
+    reference = probe.truth() if trusted is None else probe.reference() if trusted else None
     if reference is None:
         # Nothing to compare with but the function itself: finite differences of the candidate.
         disagreement = probe.disagreement(gradient)
@@ -135,26 +155,34 @@ def _gradients(
         error = compare(gradient, reference)[0]
         own = had.reference()
         error_before = compare(had.gradient(had.module), reference if own is None else own)[0]
-    if not adopted:  # no stop of a statistic touches the gradients of weight and bias
-        pairs = zip(_parameter_gradients(probe, probe.module), _parameter_gradients(probe, candidate), strict=True)
-        error = _worst([error, *(_difference(ours, theirs) for ours, theirs in pairs)])
-    return error, error_before, _identity(gradient, recipe) if recipe.family.centers else 0.0
+    if not adopted:  # no stop of a statistic touches the gradients of weight, bias and other inputs
+        error = _worst([error, *_differences(*(_other_gradients(probe, m) for m in (probe.module, candidate)))])
+    return (error, error_before, gradient), reference is not None
 
 
-def _identity(gradient: Tensor, recipe: Recipe) -> float:
+def _identity(gradient: Tensor, dims: tuple[int, ...] | None) -> float:
     """Return what is left of the gradient's sum: a normalization does not see what is added to all its values."""
-    return float(gradient.sum(recipe.dims).norm()) / (float(gradient.norm()) * math.sqrt(gradient.numel()) + 1e-300)
+    if dims is None:
+        return 0.0
+    return float(gradient.sum(dims).norm()) / (float(gradient.norm()) * math.sqrt(gradient.numel()) + 1e-300)
 
 
-def _parameter_gradients(probe: Probe, module: nn.Module) -> list[Tensor]:
-    parameters = [p for _, p in sorted(module.named_parameters(), key=lambda pair: pair[0]) if p.requires_grad]
-    if not parameters:
+def _other_gradients(probe: Probe, module: nn.Module) -> list[Tensor]:
+    """Return the gradients of the parameters, by name, and of the inputs but the first."""
+    leaves, spec = tree_flatten((probe.args, probe.kwargs))
+    first, *rest = [i for i, leaf in enumerate(leaves) if floating(leaf)]
+    for index in rest:
+        leaves[index] = leaves[index].detach().clone().requires_grad_()
+    sources = [p for _, p in sorted(module.named_parameters(), key=lambda pair: pair[0]) if p.requires_grad]
+    sources += [leaves[index] for index in rest]
+    if not sources:
         return []
+    leaves[first] = probe.x.clone().requires_grad_()
     with preserved(module), torch.enable_grad():
-        outputs = probe.run(module, probe.x.clone().requires_grad_())
+        outputs = [output for output in _run(module, tree_unflatten(leaves, spec)) if floating(output)]
         value = torch.stack([(o * c).sum() for o, c in zip(outputs, probe.cotangents, strict=True)]).sum()
-        found = torch.autograd.grad(value, parameters, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+        found = torch.autograd.grad(value, sources, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(sources, found, strict=True)]
 
 
 def _like(layer: nn.Module) -> Tensor:
@@ -170,6 +198,12 @@ def _tensors(layer: nn.Module) -> tuple[list[tuple[str, int]], dict[str, int]]:
 def _worst(errors: Iterable[float]) -> float:
     """Return the largest error, NaN if there is one."""
     return max(errors, key=lambda error: math.inf if math.isnan(error) else error)
+
+
+def _differences(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> list[float]:
+    if len(ours) != len(theirs):
+        return [math.inf]
+    return [0.0, *(_difference(one, other) for one, other in zip(ours, theirs, strict=True))]
 
 
 def _difference(ours: Tensor, theirs: Tensor) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bnlint.errors import RepairError
 from bnlint.repairs.disturb import disturbed
+from bnlint.repairs.families import BATCH
 from bnlint.repairs.recognize import Recipe, same_shape
 
 #: what float64 leaves between one momentum and the same momentum observed again
@@ -32,6 +33,7 @@ class Conventions:
     no_updates: bool = False
     biased_running_variance: bool = False
     no_count: bool = False
+    wide_parameters: bool = False
 
     def __iter__(self) -> Iterator[str]:
         """Name the differences in plain words."""
@@ -41,6 +43,7 @@ class Conventions:
             "never updates its running statistics": self.no_updates,
             "collects the biased variance": self.biased_running_variance,
             "does not count batches in num_batches_tracked": self.no_count,
+            "shapes its parameters like (1, C, 1, 1)": self.wide_parameters,
         }
         return iter([name for name, holds in names.items() if holds])
 
@@ -53,6 +56,13 @@ def conventions_of(layer: nn.Module, recipe: Recipe) -> tuple[Conventions, float
     Raises:
         RepairError: It keeps other state than torch's running statistics, or updates it in another way.
     """
+    found, momentum = _observed(layer, recipe)
+    wide = recipe.family is BATCH and any(parameter.dim() > 1 for parameter in layer.parameters())
+    return replace(found, wide_parameters=wide), momentum
+
+
+def _observed(layer: nn.Module, recipe: Recipe) -> tuple[Conventions, float | None]:
+    """Observe all but the shape of the parameters."""
     names = {name for name, _ in layer.named_buffers()}
     own = sorted(names - set(BUFFERS if recipe.family.keeps_state else ()))
     if own:
@@ -91,7 +101,7 @@ def _sample(recipe: Recipe, like: Tensor) -> Tensor:
 
 def _normalizes_by_unbiased(copy: nn.Module, recipe: Recipe) -> bool:
     """Whether the outputs are nearer to those of the unbiased variance than to those of torch's biased one."""
-    weight, bias = (getattr(copy, name) if name else None for name in (recipe.weight, recipe.bias))
+    weight, bias = (getattr(copy, name).reshape(-1) if name else None for name in (recipe.weight, recipe.bias))
     like = next((t for t in (*copy.parameters(), *copy.buffers())), torch.empty(0))
     x = _sample(recipe, like)
     kept = 1 - x.size(1) / x.numel()

@@ -40,7 +40,7 @@ def _trailing(rank: int, dims: _Dims) -> bool:
 
 BATCH = Family("BatchNorm", lambda rank, dims: rank in range(2, 6) and dims == (0, *range(2, rank)), keeps_state=True)
 INSTANCE = Family("InstanceNorm", lambda rank, dims: rank in range(3, 6) and dims == tuple(range(2, rank)))
-#: of one group; where there are several the input is reshaped first
+#: of one group; where there are several the input is reshaped first, and only the outputs tell
 GROUP = Family("GroupNorm", lambda rank, dims: rank > 2 and dims == tuple(range(1, rank)))
 LAYER = Family("LayerNorm", _trailing, per_channel=False)
 RMS = Family("RMSNorm", _trailing, centers=False, per_channel=False)
@@ -87,7 +87,10 @@ def parameter_shape(family: Family, shape: _Dims, dims: _Dims) -> _Dims:
 
 
 def _holds(family: Family, layer: nn.Module, shape: _Dims, dims: _Dims) -> bool:
-    return {tuple(p.shape) for p in layer.parameters()} <= {parameter_shape(family, shape, dims)}
+    taken = {parameter_shape(family, shape, dims)}
+    if family is BATCH:
+        taken |= {(*front, shape[1], *[1] * (len(shape) - 2)) for front in ((), (1,))}
+    return {tuple(p.shape) for p in layer.parameters()} <= taken
 
 
 def _size_is_told(layer: nn.Module, shape: _Dims, dims: _Dims, real: bool) -> bool:

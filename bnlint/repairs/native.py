@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnlint.layers import FusedBatchNorm1d, FusedBatchNorm2d, FusedBatchNorm3d
+from bnlint.layers import FusedBatchNorm, FusedBatchNorm1d, FusedBatchNorm2d, FusedBatchNorm3d
 from bnlint.repairs.conventions import BUFFERS, Conventions
 from bnlint.repairs.families import BATCH, GROUP, INSTANCE, LAYER, RMS
 from bnlint.repairs.recognize import Recipe
@@ -17,7 +19,7 @@ _INSTANCE = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
 #: how the families without conventions of their own are made, and with which flag they say that they have parameters
 _PLAIN: dict[str, tuple[Callable[[Recipe], nn.Module], str]] = {
     INSTANCE.name: (lambda r: _INSTANCE[r.rank](r.channels, r.eps, affine=False), "affine"),
-    GROUP.name: (lambda r: nn.GroupNorm(1, r.channels, r.eps, affine=False), "affine"),
+    GROUP.name: (lambda r: nn.GroupNorm(r.groups, r.channels, r.eps, affine=False), "affine"),
     LAYER.name: (lambda r: nn.LayerNorm(r.size, r.eps, elementwise_affine=False), "elementwise_affine"),
     RMS.name: (lambda r: nn.RMSNorm(r.size, r.eps, elementwise_affine=False), "elementwise_affine"),
 }
@@ -57,6 +59,7 @@ def _batch_norm(recipe: Recipe, conventions: Conventions, momentum: float | None
             tracks and conventions.batch_statistics_in_eval,
             tracks and conventions.no_updates,
             conventions.biased_running_variance,
+            conventions.wide_parameters,
         )
     )
     if ours:
@@ -72,3 +75,14 @@ def _batch_norm(recipe: Recipe, conventions: Conventions, momentum: float | None
             biased_running_variance=conventions.biased_running_variance,
         )
     return _BATCH[recipe.rank](recipe.channels, recipe.eps, momentum, affine=False, track_running_stats=tracks)
+
+
+def flatten(built: nn.Module) -> None:
+    """Shape the parameters of torch's own batch normalization as it takes them, (C,); they stay the same objects."""
+    own = isinstance(built, _BatchNorm) and not isinstance(built, FusedBatchNorm)
+    if own and any(parameter.dim() > 1 for parameter in built.parameters()):
+        gc.collect()  # autograd remembers the old shape while a graph that nobody needs any more is alive
+        for parameter in built.parameters():
+            parameter.data = parameter.data.reshape(-1)
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.reshape(-1)

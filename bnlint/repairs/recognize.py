@@ -23,6 +23,10 @@ _SCALING = frozenset({"mul", "div", "add", "sub", "rsub"})
 _AFFINE = {"mul": "weight", "div": "weight", "add": "bias", "sub": "bias"}
 
 
+class ReshapedError(RepairError):
+    """It takes its statistics of its input in another shape: which ones these are, only its outputs tell."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """What a normalization is made of.
@@ -34,6 +38,7 @@ class Recipe:
         eps: Added to the variance.
         weight: Name of the parameter that scales, None if there is none.
         bias: Name of the parameter that shifts, None if there is none.
+        groups: In how many parts a group normalization takes the channels.
     """
 
     family: Family
@@ -42,6 +47,7 @@ class Recipe:
     eps: float
     weight: str | None
     bias: str | None
+    groups: int = 1
 
     @property
     def rank(self) -> int:
@@ -74,6 +80,7 @@ def recognize(layer: nn.Module, measured: Measured, call: Call | None = None) ->
             parameters normalizes.
 
     Raises:
+        ReshapedError: Its dimensions cannot be seen.
         RepairError: It is no normalization that torch's fused operators can stand for; says why.
     """
     graph = measured.lowered.graph
@@ -82,7 +89,7 @@ def recognize(layer: nn.Module, measured: Measured, call: Call | None = None) ->
     if len(measured.sites) > 1:
         raise RepairError(f"{len(measured.sites)} normalizations in one layer")
     if any(node.kind is Kind.STOP and node.name == "collective" for node in graph):
-        raise RepairError("it exchanges its statistics between processes, and one process cannot prove a repair")
+        raise RepairError("it exchanges its statistics between processes")
     site = measured.sites[0]
     _require_plain(layer, graph, site)
     spread, centers = _spread(site)
@@ -141,7 +148,7 @@ def _require_plain(layer: nn.Module, graph: FlowGraph, site: Site) -> None:
 def _dims(measured: Measured, node: Node) -> tuple[int, ...]:
     rank, dims = len(measured.shape), node.attributes.get("dims")
     if node.attributes.get("rank") != rank:
-        raise RepairError("it reshapes its input before it takes statistics")
+        raise ReshapedError("it reshapes its input before it takes statistics")
     return dims if isinstance(dims, tuple) else tuple(range(rank))
 
 

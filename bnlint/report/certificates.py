@@ -17,7 +17,13 @@ VISIBLE = 1e-6
 
 
 def render(
-    certificates: Sequence[Certificate], console: Console, *, path: Path, output: Path, needs: Sequence[str]
+    certificates: Sequence[Certificate],
+    console: Console,
+    *,
+    path: Path,
+    output: Path,
+    needs: Sequence[str],
+    recalibrated: bool = False,
 ) -> None:
     """Print the certificates of a repaired checkpoint.
 
@@ -27,12 +33,16 @@ def render(
         path: The checkpoint that was read.
         output: The one that was written.
         needs: Modules outside torch, torchvision and timm that the output refers to.
+        recalibrated: Whether running statistics were recomputed.
     """
     if not certificates:
         console.print(Text(f"{path}: every layer's gradient is right; nothing to repair, nothing written"))
         return
     became = print_table(certificates, console)
-    for line in _conclusion(certificates, became, path, output, needs):
+    for line in _conclusion(certificates, became, recalibrated):
+        console.print(Text(line))
+    console.print(Text(f"{path} → {output}: written, read back and compared"))
+    for line in _needed(certificates, needs):
         console.print(Text(line))
 
 
@@ -56,9 +66,7 @@ def print_table(certificates: Sequence[Certificate], console: Console) -> list[t
 def _conclusion(
     certificates: Sequence[Certificate],
     became: Sequence[tuple[str, str]],
-    path: Path,
-    output: Path,
-    needs: Sequence[str],
+    recalibrated: bool,
 ) -> Iterator[str]:
     count = f"{len(certificates)} layer{'s' * (len(certificates) != 1)}"
     change = ", ".join(f"{before} → {after}" for before, after in became)
@@ -72,10 +80,23 @@ def _conclusion(
     ):
         for name in sorted(names):
             yield f"{title}: the layer {name}"
+    for c in certificates:
+        if c.rung != "native":
+            yield f"{c.module or c.class_before}: its own operations, without the stops ({c.reason})"
     yield from moved_outputs(certificates)
-    yield f"{path} → {output}: written, read back and compared"
+    stale = [c.module or c.class_before for c in certificates if c.stale]
+    if recalibrated:
+        yield "the running statistics of every batch normalization were recomputed"
+    elif stale:
+        yield f"running statistics that training never updated, and evaluation uses: {', '.join(stale)}"
+    if not recalibrated and (stale or _moved(certificates) > VISIBLE):
+        yield "recompute the running statistics before evaluation: --recalibrate data.pt, or MODULE:LOADER"
+
+
+def _needed(certificates: Sequence[Certificate], needs: Sequence[str]) -> Iterator[str]:
     if "bnlint.layers" in needs:
-        yield "loading it needs bnlint.layers; with --adopt-torch-conventions it would need torch alone"
+        native = all(c.rung == "native" for c in certificates)
+        yield f"loading it needs bnlint.layers{'; with --adopt-torch-conventions it would need torch alone' * native}"
     others = [name for name in needs if name != "bnlint.layers"]
     if others:
         yield f"loading it needs what the rest of the model needed: {', '.join(others)}"
@@ -83,11 +104,14 @@ def _conclusion(
 
 def moved_outputs(certificates: Sequence[Certificate]) -> Iterator[str]:
     """Say how far outputs moved, if they did."""
-    training = max(c.output_error for c in certificates)
-    evaluation = max(c.eval_error for c in certificates)
-    if max(training, evaluation) > VISIBLE:
+    if _moved(certificates) > VISIBLE:
+        training = max(c.output_error for c in certificates)
+        evaluation = max(c.eval_error for c in certificates)
         yield (
             f"outputs moved: in training by up to {training:.1%} on the smallest probe (about 1/(2n) for n values per "
             f"channel), in eval mode by up to {evaluation:.0%}"
         )
-        yield "recompute the running statistics before evaluation: torch.optim.swa_utils.update_bn(loader, model)"
+
+
+def _moved(certificates: Sequence[Certificate]) -> float:
+    return max(max(c.output_error, c.eval_error) for c in certificates)

@@ -17,7 +17,12 @@ TRUST = Trust({"HandNorm": HandNorm})
 
 
 class Refused(HandNorm):
+    """It counts its steps in a number, which a rewritten layer would not."""
+
+    steps = 0
+
     def forward(self, x):
+        self.steps += 1
         return torch.relu(super().forward(x))
 
 

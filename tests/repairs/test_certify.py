@@ -9,9 +9,10 @@ from variants import HandNorm, batch, gradients, pair, state
 
 from bnlint.errors import RepairError
 from bnlint.model.measure import measure
-from bnlint.repairs.certify import Proof, prove
+from bnlint.repairs.certify import Proof, prove, require_same_tensors
 from bnlint.repairs.disturb import disturbed
 from bnlint.repairs.recognize import recognize
+from bnlint.repairs.samples import samples_of
 
 GOOD = Proof("cpu", ((4, 4, 4, 4),), 0.0, 0.0, 0.0, 1e-12, 0.4, 1e-12)
 
@@ -26,7 +27,7 @@ def twin(layer, cls=nn.BatchNorm2d, **options):
 
 def proof_of(layer, candidate, *, adopted=False):
     recipe = recognize(layer, measure(layer, ((batch(),), {})))
-    return prove(layer, candidate, recipe, adopted=adopted)
+    return prove(layer, candidate, samples_of(recipe, layer.weight), adopted=adopted)
 
 
 def test_the_right_candidate_is_proved():
@@ -97,7 +98,8 @@ def test_copies_of_the_tensors_will_not_do():
     candidate.load_state_dict(layer.state_dict())
 
     with pytest.raises(RepairError, match="same objects"):
-        proof_of(layer, candidate)
+        require_same_tensors(layer, candidate)
+    require_same_tensors(layer, twin(layer))
 
 
 def test_adopted_outputs_may_move_but_the_gradient_may_not_be_wrong():

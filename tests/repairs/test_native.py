@@ -59,11 +59,11 @@ def test_differences_are_named_in_plain_words():
 
 
 class Shaped(HandNorm):
-    """Parameters of shape (1, C, 1, 1)."""
+    """A weight in two rows."""
 
     def __init__(self):
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(1, 4, 1, 1))
+        self.weight = nn.Parameter(torch.ones(2, 2))
 
 
 class Named(nn.Module):

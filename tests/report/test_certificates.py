@@ -50,8 +50,22 @@ def test_what_was_kept_and_what_moved_is_told() -> None:
     moved = printed([adopted, replace(adopted, output_error=0.01)], width=200)
     assert "training by up to 6.2%" in moved
     assert "eval mode by up to 50%" in moved
-    assert "update_bn" in moved
+    assert "--recalibrate" in moved
     assert "bnlint.layers" not in moved
+
+
+def test_stale_running_statistics_are_named_and_what_to_do_about_them() -> None:
+    text = printed([ROW, replace(ROW, module="head", stale=True)], width=200)
+    assert "training never updated, and evaluation uses: head\n" in text
+    assert "recompute the running statistics before evaluation: --recalibrate" in text
+    assert "never updated" not in printed([ROW])
+
+
+def test_a_step_down_is_told_with_its_reason() -> None:
+    unstopped = replace(ROW, class_after="UnstoppedNorm", rung="unstop", reason="it does more: `relu`")
+    text = printed([unstopped], needs=("bnlint.layers",), width=200)
+    assert "layer1.0.bn1: its own operations, without the stops (it does more: `relu`)" in text
+    assert "--adopt-torch-conventions" not in text
 
 
 def test_nothing_to_repair_is_said() -> None:

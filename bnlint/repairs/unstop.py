@@ -1,0 +1,182 @@
+"""The second rung: the layer as it is written, without the stops that are on the way of its statistics."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map_only
+
+from bnlint.errors import RepairError
+from bnlint.flow.sites import Statistic, find_sites
+from bnlint.flow.traits import Gradient
+from bnlint.layers import UnstoppedNorm
+from bnlint.model.capture import plain_run
+from bnlint.model.lower import Lowered, lower
+from bnlint.model.shapes import Call
+from bnlint.model.state import detached_copy, preserved
+from bnlint.model.truth import removable, unstopped
+from bnlint.operations import expect
+from bnlint.repairs.opened import exchanged, followed_copies, without_numbers
+from bnlint.repairs.precision import follow_precision
+from bnlint.repairs.program import Program, program_of
+from bnlint.repairs.sized import SizedRecording, record_sized
+
+_PLAIN = (type(None), bool, int, float, str)
+
+
+def unstop(layer: nn.Module, call: Call) -> UnstoppedNorm:
+    """Rewrite a layer without the stops of its statistics; everything else it does, it goes on doing.
+
+    The layer is recorded in training and in eval mode; it does not change.
+
+    Args:
+        layer: The layer.
+        call: The arguments of a call that shows what it does.
+
+    Raises:
+        RepairError: What it does cannot be written down, or its stops cannot be told.
+    """
+    arguments = _arguments(layer, call)
+    programs: dict[str, Any] = {}
+    removed = 0
+    for mode in ("train", "eval"):
+        programs[mode], count = _program(layer, call, mode)
+        removed += count if mode == "train" else 0
+    if not removed:
+        raise RepairError("no stop that can be taken out is seen on the way of its statistics")
+    built = UnstoppedNorm()
+    # What else a layer holds (functions, configurations) it had for its own code, which is gone.
+    vars(built).update({n: v for n, v in vars(layer).items() if n in vars(built) or isinstance(v, (Tensor, *_PLAIN))})
+    built.stands_for, built.arguments, built.programs = type(layer).__name__, arguments, programs
+    return built
+
+
+def asks_for_sizes(layer: nn.Module, call: Call, fixed: Collection[int]) -> bool:
+    """Whether what a layer does depends on the size of its input, beside the `fixed` dimensions and beside one value.
+
+    Inputs of one value alone are no matter: torch's layers refuse them.
+    """
+    for mode in ("train", "eval"):
+        recording, *_ = _recorded(layer, call, mode, torch.float64)
+        for node in recording.graph.nodes:
+            if node.target is expect and _matters(node.args[0], fixed):
+                return True
+    return False
+
+
+def _matters(comparison: fx.Node, fixed: Collection[int]) -> bool:
+    if any(isinstance(value, (int, float)) and value <= 1 for value in comparison.args):
+        return False
+    todo = [value for value in comparison.args if isinstance(value, fx.Node)]
+    while todo:
+        node = todo.pop()
+        if node.target in ("size", "numel"):
+            if node.target == "numel" or node.args[1] not in fixed:
+                return True
+        else:
+            todo += [arg for arg in node.all_input_nodes if "number" in arg.meta]
+    return False
+
+
+def _program(layer: nn.Module, call: Call, mode: str) -> tuple[Program, int]:
+    """Write down what a layer does in a mode, and say how many stops were taken out of it."""
+    recording, removed, given = _recorded(layer, call, mode, torch.float32)
+    double, *_ = _recorded(layer, call, mode, torch.float64)
+    follow_precision(recording.graph, double.graph, _mixed(layer, call, mode))
+    removed += followed_copies(recording.graph) + exchanged(recording.graph, recording.attributes)
+    module, lowered, statistics, opened = _stopped(fx.GraphModule(recording.attributes, recording.graph))
+    if not removable(lowered, statistics):
+        names = sorted({lowered.graph[stop].name for s in statistics for stop in s.stops})
+        raise RepairError(f"the stop of its statistics cannot be taken out by itself ({', '.join(names)})")
+    graph = unstopped(module, lowered, statistics).graph
+    ranks = [tensor.dim() for tensor in given]
+    return program_of(graph, recording.result, ranks, given[0].device), removed + opened + len(statistics)
+
+
+def _stopped(module: fx.GraphModule) -> tuple[fx.GraphModule, Lowered, list[Statistic], int]:
+    """Find the stopped statistics of a graph, and let those that became numbers stay tensors; also say how many did."""
+    lowered, stopped = _statistics(module)
+    opened = without_numbers(module, lowered, stopped)
+    if opened:
+        module = fx.GraphModule(module, module.graph)
+        lowered, stopped = _statistics(module)
+    return module, lowered, stopped, opened
+
+
+def _statistics(module: fx.GraphModule) -> tuple[Lowered, list[Statistic]]:
+    lowered = lower(module)
+    found = [s for site in find_sites(lowered.graph) for s in site.statistics]
+    return lowered, [s for s in found if s.gradient is Gradient.STOPPED and s.purpose is None]
+
+
+def _mixed(layer: nn.Module, call: Call, mode: str) -> fx.Graph | None:
+    """Record a layer on an input of another precision, as it gets one under autocast; None if it cannot take that."""
+    try:
+        return _recorded(layer, call, mode, torch.float64, own=torch.float32)[0].graph
+    except (RuntimeError, TypeError):
+        return None
+
+
+def _recorded(
+    layer: nn.Module, call: Call, mode: str, dtype: torch.dtype, *, own: torch.dtype | None = None
+) -> tuple[SizedRecording, int, list[Tensor]]:
+    copy = detached_copy(layer).to(own or dtype)
+    given: list[Tensor] = []
+
+    def fresh(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
+        given.append(tensor)
+        return tensor.clone().requires_grad_(tensor.is_floating_point()).clone()
+
+    args, kwargs = tree_map_only(Tensor, fresh, call)
+    with plain_run(), preserved(copy):
+        copy.train(mode == "train")
+        with _unchanged(copy):
+            return *record_sized(copy, args, kwargs), given
+
+
+@contextmanager
+def _unchanged(layer: nn.Module) -> Iterator[None]:
+    """See that a step changes nothing but tensors.
+
+    Raises:
+        RepairError: It changes a number or a list, which an unstopped layer would not do.
+    """
+    before = [(path, _values(module)) for path, module in layer.named_modules()]
+    yield
+    for (path, values), (_, module) in zip(before, layer.named_modules(), strict=True):
+        after = _values(module)
+        changed = [name for name in values | after if values.get(name, values) != after.get(name, after)]
+        if changed:
+            raise RepairError(f"it changes its attribute `{f'{path}.{changed[0]}'.lstrip('.')}` in each step")
+
+
+def _values(module: nn.Module) -> dict[str, Any]:
+    held = {name: value for name, value in vars(module).items() if name not in nn.Module().__dict__}
+    plain = {name: value for name, value in held.items() if isinstance(value, _PLAIN)}
+    several = {n: tuple(map(id, v)) for n, v in held.items() if isinstance(v, (list, dict, set))}
+    return plain | several | {n: "a tensor" for n, value in held.items() if isinstance(value, Tensor)}
+
+
+def _arguments(layer: nn.Module, call: Call) -> list[tuple[str, list[Any] | None]]:
+    """Say for each argument of the call its name, and its value if it is no tensor."""
+    try:
+        signature = inspect.signature(layer.forward)
+        given = signature.bind(*call[0], **call[1])
+    except (TypeError, ValueError):
+        raise RepairError("its forward has no plain signature") from None
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        raise RepairError("its forward takes any number of arguments")
+    given.apply_defaults()
+    arguments: list[tuple[str, list[Any] | None]] = []
+    for name, value in given.arguments.items():
+        if not isinstance(value, (Tensor, *_PLAIN)):
+            raise RepairError(f"its argument `{name}` is neither a tensor nor a plain value")
+        arguments.append((name, None if isinstance(value, Tensor) else [value]))
+    return arguments
