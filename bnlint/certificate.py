@@ -28,10 +28,13 @@ class Certificate:
         output_error: Outputs in training mode, after against before.
         eval_error: Outputs in eval mode, after against before.
         buffer_error: Buffers after a training step, after against before.
-        gradient_error: Input gradient after the repair, against the float64 reference.
+        gradient_error: Input gradient after the repair, against the float64 reference; where there is none to
+            trust, that of the other gradients alone.
         gradient_error_before: Input gradient before the repair, against the same reference.
         mean_identity: |sum(dL/dx)| per group of normalized values, relative: zero if the gradient flows through the
             mean; 0 for RMSNorm, which has none, and where it is not known what is a group.
+        numeric_error: Input gradient after the repair, against finite differences of the repaired layer (right is below
+            0.001), where there is no reference to trust, as with hooks and NumPy; else None.
     """
 
     module: str
@@ -51,6 +54,7 @@ class Certificate:
     gradient_error: float = 0.0
     gradient_error_before: float = 0.0
     mean_identity: float = 0.0
+    numeric_error: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

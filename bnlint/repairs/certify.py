@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class Proof:
     gradient_error: float
     gradient_error_before: float
     mean_identity: float
+    numeric_error: float | None = None
 
     def failure(self, *, adopted: bool) -> str | None:
         """Say why the candidate is no repair, None if it is; `adopted` conventions may change outputs."""
@@ -49,6 +50,8 @@ class Proof:
             "its gradient differs from the float64 reference": self.gradient_error,
             "its gradient does not flow through the mean": self.mean_identity,
         }
+        if self.numeric_error is not None and not self.numeric_error < THRESHOLD:
+            return "its gradient differs from finite differences"
         return next((reason for reason, error in checks.items() if not error <= TIGHT), None)  # NaN fails too
 
 
@@ -77,10 +80,11 @@ def prove(before: nn.Module, after: nn.Module, samples: Samples, *, adopted: boo
             rows.append(
                 _outputs(before, after, call, counts=samples.counts)
                 + errors[:2]
-                + (_identity(errors[2], samples.dims),)
+                + (_identity(errors[3], samples.dims), errors[2])
             )
     device = str(_like(before).device)
-    return Proof(device, samples.shapes, *(_worst(column) for column in zip(*rows, strict=True)))
+    *worst, numeric = (_worst(column) for column in zip(*rows, strict=True))
+    return replace(Proof(device, samples.shapes, *worst), numeric_error=None if confirmed else numeric)
 
 
 def require_same_tensors(before: nn.Module, after: nn.Module) -> None:
@@ -136,8 +140,10 @@ def _replaced(call: Call, value: Tensor) -> Call:
 
 def _gradients(
     before: nn.Module, after: nn.Module, call: Call, *, adopted: bool, trusted: bool | None
-) -> tuple[tuple[float, float, Tensor], bool]:
+) -> tuple[tuple[float, float, float, Tensor], bool]:
     """Compare the gradients of inputs and parameters, before and after; return the candidate's of the first input too.
+
+    Where no reference is to be trusted, finite differences of the candidate stand in: the third is what they say.
 
     Whether the reference may be trusted is asked of finite differences first, unless that is known.
     """
@@ -148,16 +154,15 @@ def _gradients(
     reference = probe.truth() if trusted is None else probe.reference() if trusted else None
     if reference is None:
         # Nothing to compare with but the function itself: finite differences of the candidate.
-        disagreement = probe.disagreement(gradient)
-        error = 0.0 if disagreement < THRESHOLD else disagreement
+        error, numeric = 0.0, probe.disagreement(gradient)
         error_before = probe.disagreement(probe.gradient(probe.module))
     else:
-        error = compare(gradient, reference)[0]
+        error, numeric = compare(gradient, reference)[0], 0.0
         own = had.reference()
         error_before = compare(had.gradient(had.module), reference if own is None else own)[0]
     if not adopted:  # no stop of a statistic touches the gradients of weight, bias and other inputs
         error = _worst([error, *_differences(*(_other_gradients(probe, m) for m in (probe.module, candidate)))])
-    return (error, error_before, gradient), reference is not None
+    return (error, error_before, numeric, gradient), reference is not None
 
 
 def _identity(gradient: Tensor, dims: tuple[int, ...] | None) -> float:

@@ -57,7 +57,8 @@ def print_table(certificates: Sequence[Certificate], console: Console) -> list[t
         table.add_column(name, justify="right", no_wrap=True)
     for c in certificates:
         row = [Text(c.module or "(the model)"), *([Text(c.class_after)] if len(became) > 1 else [])]
-        numbers = (c.gradient_error_before, c.gradient_error, max(c.output_error, c.eval_error))
+        after = c.gradient_error if c.numeric_error is None else max(c.gradient_error, c.numeric_error)
+        numbers = (c.gradient_error_before, after, max(c.output_error, c.eval_error))
         table.add_row(*row, *(f"{number:.1e}" for number in numbers))
     console.print(table)
     return became
@@ -72,7 +73,7 @@ def _conclusion(
     change = ", ".join(f"{before} → {after}" for before, after in became)
     yield f"\nrepaired {count}: {change}"
     sizes = len(certificates[0].shapes)
-    yield f"each is certified in float64 on {certificates[0].device}: the gradient equals the reference"
+    yield from certified(certificates)
     yield f"the errors are the largest on {sizes} sizes of input, and more than those of a check, which takes one"
     for title, names in (
         ("kept your convention", {name for c in certificates for name in c.kept}),
@@ -100,6 +101,17 @@ def _needed(certificates: Sequence[Certificate], needs: Sequence[str]) -> Iterat
     others = [name for name in needs if name != "bnlint.layers"]
     if others:
         yield f"loading it needs what the rest of the model needed: {', '.join(others)}"
+
+
+def certified(certificates: Sequence[Certificate]) -> Iterator[str]:
+    """Say what the gradients were held against."""
+    numeric = [c.module or c.class_before for c in certificates if c.numeric_error is not None]
+    where = f"in float64 on {certificates[0].device}"
+    if numeric:
+        yield f"certified {where} by finite differences alone, to 0.001: {', '.join(numeric)}"
+    if len(numeric) < len(certificates):
+        which = "the others are" if numeric else "each is"
+        yield f"{which} certified {where}: the gradient equals the reference"
 
 
 def moved_outputs(certificates: Sequence[Certificate]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bnlint.certificate import Certificate
-from bnlint.report.certificates import moved_outputs, print_table
+from bnlint.report.certificates import certified, moved_outputs, print_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def _lines(certificates: Sequence[Certificate], became: Sequence[tuple[str, str]
     count = f"{len(certificates)} layer{'s' * (len(certificates) != 1)}"
     change = ", ".join(f"{before} → {after}" for before, after in became)
     yield f"\nrepaired {count} of the model: {change}"
-    yield f"each is certified in float64 on {certificates[0].device}: the gradient equals the reference"
+    yield from certified(certificates)
     yield from moved_outputs(certificates)
     if told.moved:
         yield f"what changes in {', '.join(told.states)}, and in the optimizer states beside:"

@@ -142,3 +142,14 @@ def test_a_disturbed_copy_hides_nothing_and_depends_on_names_only():
     assert bool((first.running_var > 0).all()) and int(first.num_batches_tracked) > 0
     assert all(torch.equal(value, second.state_dict()[key]) for key, value in first.state_dict().items())
     assert not layer.weight.any() and layer.weight.dtype is torch.float32
+
+
+def test_where_only_finite_differences_tell_the_proof_says_what_they_said():
+    assert replace(GOOD, numeric_error=1e-5).failure(adopted=False) is None
+    for wrong in (0.2, math.nan):
+        assert "finite differences" in (replace(GOOD, numeric_error=wrong).failure(adopted=False) or "")
+
+
+def test_a_reference_is_no_finite_difference():
+    layer, _ = pair()
+    assert proof_of(layer, twin(layer)).numeric_error is None
