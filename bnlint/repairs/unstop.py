@@ -86,6 +86,7 @@ def _matters(comparison: fx.Node, fixed: Collection[int]) -> bool:
 def _program(layer: nn.Module, call: Call, mode: str) -> tuple[Program, int]:
     """Write down what a layer does in a mode, and say how many stops were taken out of it."""
     recording, removed, given = _recorded(layer, call, mode, torch.float32)
+    _require_no_autocast(layer, call, mode)
     double, *_ = _recorded(layer, call, mode, torch.float64)
     follow_precision(recording.graph, double.graph, _mixed(layer, call, mode))
     removed += followed_copies(recording.graph) + exchanged(recording.graph, recording.attributes)
@@ -122,8 +123,23 @@ def _mixed(layer: nn.Module, call: Call, mode: str) -> fx.Graph | None:
         return None
 
 
+def _require_no_autocast(layer: nn.Module, call: Call, mode: str) -> None:
+    """See that a layer leaves autocast to its caller: a block that turns it on or off is not in a graph.
+
+    Raises:
+        RepairError: It does not.
+    """
+    for cast in (True, False):
+        try:
+            graph = _recorded(layer, call, mode, torch.float32, cast=cast)[0].graph
+        except (RuntimeError, TypeError):  # under autocast it does not run at all
+            continue
+        if any(node.meta.get("autocast", (cast,))[0] != cast for node in graph.nodes):
+            raise RepairError("it turns autocast on or off in a part of it")
+
+
 def _recorded(
-    layer: nn.Module, call: Call, mode: str, dtype: torch.dtype, *, own: torch.dtype | None = None
+    layer: nn.Module, call: Call, mode: str, dtype: torch.dtype, *, own: torch.dtype | None = None, cast: bool = False
 ) -> tuple[SizedRecording, int, list[Tensor]]:
     copy = detached_copy(layer).to(own or dtype)
     given: list[Tensor] = []
@@ -136,7 +152,7 @@ def _recorded(
     args, kwargs = tree_map_only(Tensor, fresh, call)
     with plain_run(), preserved(copy):
         copy.train(mode == "train")
-        with _unchanged(copy):
+        with _unchanged(copy), torch.autocast(given[0].device.type, torch.bfloat16, enabled=cast):
             return *record_sized(copy, args, kwargs), given
 
 

@@ -275,9 +275,26 @@ class OneSize(HandNorm):
         return super().forward(x.reshape(4, 4, 5, 3)).tanh()
 
 
+class OwnPrecision(HandNorm):
+    def __init__(self, enabled=False):
+        super().__init__()
+        self.enabled = enabled
+
+    def forward(self, x):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.enabled):
+            return super().forward(x).tanh()
+
+
+class OfferedPrecision(OwnPrecision):
+    def __init__(self):
+        super().__init__(enabled=True)
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (OwnPrecision, "turns autocast on or off"),
+        (OfferedPrecision, "turns autocast on or off"),
         (Counting, "changes its attribute `seen`"),
         (StraightThrough, "backward of its own"),
         (OneSize, "one size alone"),
