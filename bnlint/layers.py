@@ -165,7 +165,7 @@ class UnstoppedNorm(nn.Module):
         if kind == "self":
             return self._held(parts[0])
         if kind == "dtype":
-            return getattr(torch, parts[0]) if parts else values[0].dtype
+            return _dtype(parts[0]) if parts else values[0].dtype
         if kind == "own dtype":
             return next(tensor.dtype for tensor in (*self.buffers(), *self.parameters()) if tensor.is_floating_point())
         if kind == "device":
@@ -191,6 +191,13 @@ class UnstoppedNorm(nn.Module):
     def extra_repr(self) -> str:
         """Name the class that it stands for."""
         return self.stands_for
+
+
+def _dtype(name: str) -> torch.dtype:
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype):  # the name may come out of a hostile checkpoint
+        raise RuntimeError(f"`{name}` is no dtype")
+    return found
 
 
 _MADE: dict[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple, "slice": lambda parts: slice(*parts)}
