@@ -164,7 +164,7 @@ def test_no_program_can_run_anything_but_operations_on_tensors():
         layer.programs = {"train": ([1], [(name, ["file.pt"], {}, True)], [], None)}
         with pytest.raises(RuntimeError, match="no operation"):
             layer(torch.zeros(3))
-    layer.programs = {"train": ([1], [("torch.full", [(3,), ("dtype", "load")], {}, True)], [], None)}
+    layer.programs = {"train": ([1], [("torch.zeros", [[3], ("dtype", "load")], {}, True)], [], None)}
     with pytest.raises(RuntimeError, match="no dtype"):
         layer(torch.zeros(3))
 
