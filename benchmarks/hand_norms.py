@@ -1,6 +1,7 @@
 """Normalization layers as people write them by hand: with the statistics detached, and the same layers corrected.
 
-The broken batch normalization is that of `examples/silent_batchnorm/layers.py`. The two of a pair give the same outputs.
+The broken batch normalization is that of `examples/silent_batchnorm/layers.py`. The two of a pair give the same
+outputs.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
     python benchmarks/story.py --model transformer --out story.jsonl   # a small transformer, RMS normalization
     python benchmarks/sweep_plot.py story.jsonl -o docs/images/sweep.svg   # the picture, and the tables
 
-Every run is one line of the output; runs that are there already are not made again, so an interrupted sweep goes on where
-it was. All variants of a seed start from the same weights and see the same batches. `repaired` is what `bnlint.repair`
+Every run is one line of the output; runs that are there already are not made again, so an interrupted sweep goes on
+where it was. All variants of a seed start from the same weights and see the same batches. `repaired` is what `bnlint.repair`
 makes of the broken model. The gradient of each layer is measured before the first step, against that of the
 hand-corrected model, whose outputs are those of the broken one.
 """
@@ -168,7 +168,7 @@ def gradient_errors(
 
 
 def run(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, steps: int, seed: int, lr: float
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, steps: int, seed: int, lr: float
 ) -> dict[str, Any]:
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=MOMENTUM)
     batches = random_batches(len(images), BATCH_SIZE, steps, seed)
@@ -205,7 +205,7 @@ def sweep(name: str, seed: int, rates: list[float], out: Path) -> None:
         if key(record) in there:
             continue
         variant, lr, start = record["variant"], record["lr"], time.perf_counter()
-        numbers = run(copy.deepcopy(models[variant]), images, labels, subject.steps, seed, lr)
+        numbers = run(copy.deepcopy(models[variant]), images, labels, steps=subject.steps, seed=seed, lr=lr)
         numbers |= {"seconds": round(time.perf_counter() - start, 1), "gradients": errors[variant]}
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record | numbers) + "\n")

@@ -1,8 +1,10 @@
-"""Draw the picture and print the tables of what `benchmarks/story.py` wrote: `python benchmarks/sweep_plot.py FILE... -o PICTURE`.
+"""Draw the picture and print the tables of what `benchmarks/story.py` wrote.
 
-Above, the accuracy of the last 10 steps against the learning rate, a line per variant through the mean over the seeds, with
-bars from the least to the greatest; below, the cosine of each layer's gradient to the true one before the first step.
-The tables go to standard output as Markdown.
+    python benchmarks/sweep_plot.py story.jsonl -o docs/images/sweep.svg
+
+Above, the accuracy of the last 10 steps against the learning rate, a line per variant through the mean over the seeds,
+with bars from the least to the greatest; below, the cosine of each layer's gradient to the true one before the first
+step. The tables go to standard output as Markdown.
 """
 
 from __future__ import annotations
