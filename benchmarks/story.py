@@ -6,9 +6,9 @@
     python benchmarks/sweep_plot.py story.jsonl -o docs/images/sweep.svg   # the picture, and the tables
 
 Every run is one line of the output; runs that are there already are not made again, so an interrupted sweep goes on
-where it was. All variants of a seed start from the same weights and see the same batches. `repaired` is what `bnlint.repair`
-makes of the broken model. The gradient of each layer is measured before the first step, against that of the
-hand-corrected model, whose outputs are those of the broken one.
+where it was. All variants of a seed start from the same weights and see the same batches. `repaired` is what
+`bnlint.repair` makes of the broken model. The gradient of each layer is measured before the first step, against that of
+the hand-corrected model, whose outputs are those of the broken one.
 """
 
 from __future__ import annotations
