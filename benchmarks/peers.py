@@ -63,7 +63,7 @@ def fixtures(section: str, folder: Path) -> Iterator[Fixture]:
 def output(*command: str) -> str:
     environment = os.environ | {"SEMGREP_SEND_METRICS": "off", "SEMGREP_ENABLE_VERSION_CHECK": "0"}
     run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=environment)
-    if run.returncode not in (0, 1):
+    if run.returncode not in (0, 1) or "Traceback (most recent call last)" in run.stderr:  # Python's own crash exits 1
         raise SystemExit(f"{' '.join(command)} exits {run.returncode}:\n{run.stderr[-2000:]}")
     return run.stdout
 

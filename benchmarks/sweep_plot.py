@@ -75,7 +75,7 @@ def draw_gradients(axes: Axes, records: Records) -> None:
         rows = cosines(records, variant)
         layers = np.arange(1, rows.shape[1] + 1)
         axes.fill_between(layers, rows.min(0), rows.max(0), color=STYLES[variant]["color"], alpha=0.25, linewidth=0)
-        axes.plot(layers, rows.mean(0), linewidth=2, marker="o", markersize=3, **STYLES[variant])
+        axes.plot(layers, rows.mean(0), linewidth=2, **STYLES[variant])
     axes.set(xlabel="weight, from the first layer to the last", ylim=(0, 1.05), xlim=(0.5, len(layers) + 0.5))
 
 
