@@ -91,19 +91,20 @@ def _new(
     from bnlint.source.project import Project
 
     project = Project(paths, vocabulary)
-    with _rarely_collected():
+    with _collected_by_file():
         yield from each(new, lambda path: _checked(project, cache, path))
 
 
 @contextmanager
-def _rarely_collected() -> Iterator[None]:
-    """Look less often for objects that refer to each other: syntax trees are large, and free themselves."""
-    before = gc.get_threshold()
-    gc.set_threshold(200_000, 20, 100)
+def _collected_by_file() -> Iterator[None]:
+    """Leave it to `_checked` to look for objects that refer to each other: between two files few are in use."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        if enabled:
+            gc.enable()
 
 
 def _known(path: Path, cache: Cache) -> Checked | None:
@@ -122,6 +123,7 @@ def _checked(project: Project, cache: Cache | None, path: Path) -> Checked | Inp
     from bnlint.source.document import inspect
 
     checked = inspect(source, str(path), project)
+    gc.collect(0)  # the scopes of its flow; what stays is not looked at again
     if cache is not None:
         cache.store(path, source, checked, project.looked_at(path))
     return checked

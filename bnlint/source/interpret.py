@@ -34,8 +34,8 @@ from bnlint.vocabulary import Word
 
 #: how deep calls of the file's own functions are followed
 MAX_DEPTH = 12
-#: calls of them after which the flow of one function counts as lost
-MAX_CALLS = 1_000
+#: calls of them after which the flow of one function counts as lost: a program, no layer
+MAX_CALLS = 150
 #: annotations of what carries no gradient
 _ARRAYS = re.compile(r"\b(ndarray|NDArray|ArrayLike|DataFrame|Series)\b")
 _TRAINING_NAMES = frozenset({"training", "is_training", "train_mode", "is_train", "bn_training"})

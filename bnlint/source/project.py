@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -31,12 +31,8 @@ MAX_REEXPORTS = 300
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class _Leads:
-    """Where the imports of one file lead to, and the methods of what they lead to."""
-
-    found: dict[str, tuple[tuple[str, Definition | None], ...]] = field(default_factory=dict)
-    methods: dict[Definition, tuple[tuple[str, Definition], ...]] = field(default_factory=dict)
+#: where the imports of a file lead to, by the name that they bind
+_Leads = dict[str, tuple[tuple[str, Definition | None], ...]]
 
 
 class Project:
@@ -53,6 +49,8 @@ class Project:
         self.spelled: Callable[[Path], str] = Spelling(paths)
         self._files: dict[Path, Read | None] = {}
         self._memory: dict[Hashable, tuple[object, frozenset[str]]] = {}
+        #: sets of paths of which facts rest on one and the same
+        self._shared: dict[frozenset[str], frozenset[str]] = {}
         #: as text, which is compared much faster than paths are
         self._looked_at: set[str] = set()
         self._needed: dict[Path, frozenset[str]] = {}
@@ -70,7 +68,7 @@ class Project:
 
     def _exists(self, path: Path) -> bool:
         self._looked_at.add(str(path))
-        return self._remembered(("exists", path), path.exists)
+        return self._remembered(("exists", str(path)), path.exists)
 
     def looked_at(self, file: Path) -> frozenset[Path]:
         """Return the paths on whose content, or absence, the findings of a checked file rest, besides itself."""
@@ -79,14 +77,19 @@ class Project:
     def forget(self) -> None:
         """Forget what was read: files have changed."""
         self._files.clear()
+        self._forget_facts()
+
+    def _forget_facts(self) -> None:
         self._memory.clear()
+        self._shared.clear()
 
     def _remembered(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """Compute something once, and remember which paths it rests on."""
         if key not in self._memory:
             before, self._looked_at = self._looked_at, set()
             try:
-                self._memory[key] = compute(), frozenset(self._looked_at)
+                found, rests_on = compute(), frozenset(self._looked_at)
+                self._memory[key] = found, self._shared.setdefault(rests_on, rests_on)
             finally:
                 self._looked_at = before
         result, looked_at = self._memory[key]
@@ -97,14 +100,14 @@ class Project:
 
     def find(self, file: Path, dotted: str) -> Definition | None:
         """Find what a dotted path that a file imports leads to; names that are handed on are followed."""
-        return self._remembered(("find", file, dotted), lambda: self._find(file, dotted, set()))
+        return self._remembered(("find", str(file), dotted), lambda: self._find(file, dotted, set()))
 
     def _find(self, file: Path, dotted: str, seen: set[tuple[Path, str]]) -> Definition | None:
         """Search depth first; what was looked at once, by whatever way, leads nowhere the second time."""
         if (file, dotted) in seen or len(seen) > MAX_REEXPORTS:
             return None
         seen.add((file, dotted))
-        candidates = list(self._remembered(("modules", file, dotted), lambda: self._modules(file, dotted)))
+        candidates = list(self._remembered(("modules", str(file), dotted), lambda: self._modules(file, dotted)))
         for module in candidates:
             if len(module.rest) == 1:
                 found = self._name(module.file, module.rest[0], seen)
@@ -143,7 +146,7 @@ class Project:
 
     def _names(self, file: Path) -> frozenset[str]:
         """Return the names that a file may hand out: its own, those it imports, and those of its star imports."""
-        return self._remembered(("names", file), lambda: self._handed_out(file))
+        return self._remembered(("names", str(file)), lambda: self._handed_out(file))
 
     def _handed_out(self, file: Path) -> frozenset[str]:
         names, todo, seen = set[str](), [file], {file}
@@ -154,7 +157,7 @@ class Project:
                 continue
             names |= read.outline.defining.keys() | read.outline.imports.keys()
             for star in read.outline.stars:
-                for module in self._remembered(("modules", current, star), partial(self._modules, current, star)):
+                for module in self._remembered(("modules", str(current), star), partial(self._modules, current, star)):
                     if not module.rest and module.file not in seen:
                         seen.add(module.file)
                         todo.append(module.file)
@@ -212,24 +215,28 @@ class Project:
         """Yield the definitions of other files that a unit mentions, by name; classes by the methods it may call."""
         for name, found in self._mentioned(file, sketch, unit, leads):
             yield name, found
-            if found not in leads.methods:
-                leads.methods[found] = tuple(self._methods(found))
-            for method, each in leads.methods[found]:
-                if method in unit.names or method in CALLED:
+            for each in self._remembered(("methods", found), partial(self._methods, found)):
+                if each.method in unit.names or each.method in CALLED:
                     yield name, each
 
-    def _methods(self, found: Definition) -> Iterator[tuple[str, Definition]]:
-        """Yield the methods of a class, and of its bases in the same file."""
+    def _methods(self, found: Definition) -> tuple[Definition, ...]:
+        """Return the methods of a class, and of its bases in the same file."""
         read = self.read(found.file)
-        for each in (found, *self._lineage(found.file, read.outline, found.name, 0)) if read is not None else ():
-            methods = {unit.name for unit in read.outline.of(each.name)} if read is not None else set[str]()
-            yield from ((method, replace(each, method=method)) for method in sorted(methods - {"", found.name}))
+        if read is None:
+            return ()
+        owners = (found, *self._lineage(found.file, read.outline, found.name, 0))
+        methods = ((owner, {unit.name for unit in read.outline.of(owner.name)}) for owner in owners)
+        return tuple(
+            Definition(found.file, owner.name, method)
+            for owner, names in methods
+            for method in sorted(names - {"", found.name})
+        )
 
     def _mentioned(self, file: Path, sketch: Outline, unit: Unit, leads: _Leads) -> Iterator[tuple[str, Definition]]:
         for name in sorted(unit.names & sketch.imports.keys()):
-            if name not in leads.found:
-                leads.found[name] = tuple((path, self.find(file, path)) for path in sketch.imports[name])
-            for path, found in leads.found[name]:
+            if name not in leads:
+                leads[name] = tuple((path, self.find(file, path)) for path in sketch.imports[name])
+            for path, found in leads[name]:
                 if found is not None and found.name:
                     yield name, found
                 elif found is not None:
@@ -282,6 +289,6 @@ class Project:
         """Note which paths are looked at while a file is checked."""
         self._looked_at = set()
         if len(self._memory) > MAX_REMEMBERED:
-            self._memory.clear()
+            self._forget_facts()
         yield
         self._needed[file] = self._needed.get(file, frozenset()) | (self._looked_at - {str(file)})
