@@ -2,11 +2,12 @@
 
     python benchmarks/peers.py --semgrep EXE --torchfix EXE --torch-preflight EXE > peers.md
 
-Tools are installed in environments of their own; one that is not given is left out. What a tool
+Tools that read source are installed in environments of their own; one that is not given is left out. What a tool
 reports on the lines that the page marks (`# BN101`) is counted, with its code; what it reports on other lines is beside
-them. `torch.autograd.gradcheck`, and bnlint's own measurement, have no lines here: they are asked for each class of a
-block that is made of 4 channels and takes one input, and say yes where they object. The last row counts the Good blocks
-on which a tool says anything: false alarms, for a tool that is about these bugs. Nothing here is a test.
+them. Tools that run a layer (`runtime_peers.py`) have no lines here: they are asked for each class of a block that is
+made of 4 channels and takes one input, and the codes of what they object to are told; torchtest2, torch-audit and
+Opacus where they are installed beside torch. The last row counts the Good blocks on which a tool says anything: false
+alarms, for a tool that is about these bugs. Nothing here is a test.
 """
 
 from __future__ import annotations
@@ -25,19 +26,21 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from runtime_peers import Asked, runtime_tools
 from speed import BNLINT, RULE, package_version, version
 from torch import nn
 
-import bnlint
 from bnlint.pages import load_pages
 
 Found = Mapping[str, Mapping[int, set[str]]]  # the codes that a tool reports, by file and line
 RULES = re.compile(r"# .*\b(BN\d{3})\b")
 CONCISE = re.compile(r"^(?P<file>[^:\n]+\.py):(?P<line>\d+)(?::\d+:? (?P<code>[A-Z]+\d+))?", re.MULTILINE)
-MEASURED = {0: {"yes"}}
+#: the line of what has no line
+MEASURED = 0
 
 
 @dataclass(frozen=True)
@@ -82,17 +85,10 @@ def semgrep(executable: str, folder: Path) -> Found:
     return concise("\n".join(f"{item['path']}:{item['start']['line']}" for item in json.loads(text)["results"]))
 
 
-def measure(wrong: Callable[[nn.Module, torch.Tensor], bool], folder: Path) -> Found:
+def measure(asked: Asked, folder: Path) -> Found:
     files = sorted(folder.glob("*.py"))
-    return {file.name: MEASURED for file in files if any(objects(wrong, layer) for layer in layers(file))}
-
-
-def gradcheck_fails(layer: nn.Module, x: torch.Tensor) -> bool:
-    return not torch.autograd.gradcheck(layer, (x.requires_grad_(),), raise_exception=False)
-
-
-def bnlint_measures(layer: nn.Module, x: torch.Tensor) -> bool:
-    return any(finding.severity is not bnlint.Severity.NOTE for finding in bnlint.check_model(layer, x))
+    found = {file.name: set[str]().union(*(objections(asked, layer) for layer in layers(file))) for file in files}
+    return {name: {MEASURED: codes} for name, codes in found.items() if codes}
 
 
 def layers(file: Path) -> Iterator[nn.Module]:
@@ -101,7 +97,7 @@ def layers(file: Path) -> Iterator[nn.Module]:
         exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), names)
     except Exception:  # a block that runs only in a project of its own has no layer here
         return
-    for item in names.values():
+    for item in tuple(names.values()):  # a forward may write into them
         if isinstance(item, type) and issubclass(item, nn.Module) and item.__module__ == file.stem:
             try:
                 yield item(4).double().train()
@@ -109,7 +105,7 @@ def layers(file: Path) -> Iterator[nn.Module]:
                 continue
 
 
-def objects(wrong: Callable[[nn.Module, torch.Tensor], bool], layer: nn.Module) -> bool:
+def objections(asked: Asked, layer: nn.Module) -> set[str]:
     """Ask about a layer with the first shape of input that it takes; a crash of the second forward counts too."""
     torch.manual_seed(0)
     for shape in ((3, 4, 2, 2), (3, 4), (3, 2, 4)):
@@ -119,16 +115,15 @@ def objects(wrong: Callable[[nn.Module, torch.Tensor], bool], layer: nn.Module) 
         except Exception:
             continue
         try:
-            return wrong(copy.deepcopy(layer), x)
-        except Exception:
-            return True
-    return False
+            return asked(copy.deepcopy(layer), x)
+        except Exception as error:
+            return {type(error).__name__}
+    return set()
 
 
 def tools(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[Path], Found]]]:
     check = (*BNLINT, "check", "-q", "--isolated", "--no-cache", "--output-format", "concise", "--exit-zero")
     yield f"{version(*BNLINT, '--version')}, source", lambda folder: concise(output(*check, str(folder)))
-    yield "bnlint, measured", lambda folder: measure(bnlint_measures, folder)
     ruff = (
         options.ruff,
         "check",
@@ -151,14 +146,15 @@ def tools(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[Path], F
     if options.torch_preflight:
         name = f"torch-preflight {package_version(options.torch_preflight, 'torch-preflight')}"
         yield name, lambda folder: concise(output(options.torch_preflight, "check", str(folder)))
-    yield f"gradcheck of torch {torch.__version__}", lambda folder: measure(gradcheck_fails, folder)
+    for name, asked in runtime_tools():
+        yield name, partial(measure, asked)
 
 
 def cell(fixture: Fixture, found: Found) -> str:
     """Say how many of the marked lines were found, by which codes; without lines or marks, whether a tool objects."""
     lines = found.get(fixture.file.name, {})
-    if lines == MEASURED or not fixture.lines:
-        return "yes" if lines else "–"
+    if MEASURED in lines:
+        return ", ".join(sorted(lines[MEASURED]))
     hits = sorted(lines.keys() & fixture.lines)
     codes = ", ".join(sorted(set().union(*(lines[line] for line in hits))))
     parts = [f"{len(hits)} of {len(fixture.lines)}" + (f" ({codes})" if codes else "")] if hits else []

@@ -148,7 +148,7 @@ class UnstoppedNorm(nn.Module):
     def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Sort the arguments of a call, which must be those that the layer was repaired for."""
         usual = dict(self.arguments)
-        given = dict(zip(usual, args, strict=False)) | kwargs
+        given = {**dict(zip(usual, args, strict=False)), **kwargs}  # torch 2.6 compiles no `|`
         tensors = [name for name, fixed in usual.items() if fixed is None]
         others = [name for name in given if name not in tensors and usual.get(name) != [given[name]]]
         if len(args) > len(usual) or others or not all(isinstance(given.get(name), Tensor) for name in tensors):
@@ -178,8 +178,7 @@ class UnstoppedNorm(nn.Module):
     def _held(self, name: str) -> Any:
         """Return a tensor that the layer holds."""
         path, _, attribute = name.rpartition(".")
-        holder = self.get_submodule(path)
-        found = (holder._parameters | holder._buffers).get(attribute, vars(holder).get(attribute))
+        found = getattr(self.get_submodule(path), attribute, None)
         if not isinstance(found, Tensor):
             raise RuntimeError(f"{self.stands_for} has no tensor `{name}` any more")
         return found

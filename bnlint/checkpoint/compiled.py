@@ -33,7 +33,7 @@ def load_compiled(path: Path, trust: Trust | None = None, map_location: str = "c
     trusted = trust is not None and trust.everything
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name.partition("/")[2] for name in archive.namelist()]
+            names = [name.partition("/")[2] or name for name in archive.namelist()]  # older exports have no folder
             if "constants.pkl" in names:
                 asked = [] if trusted else _asked(archive)
             elif any(name.startswith("models/") for name in names) or "serialized_exported_program.json" in names:

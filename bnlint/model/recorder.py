@@ -51,6 +51,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from bnlint.model.collectives import announced_collectives
 from bnlint.model.context import context
 from bnlint.model.memory import Memory, tensors_in
 from bnlint.model.names import names_of, state_of
@@ -72,7 +73,6 @@ _ESCAPES = {
     "storage",
 }
 _TELLING = _ESCAPES | {"register_hook"}
-_COLLECTIVES = "torch.distributed.distributed_c10d"
 _PREFIX = "recorded_"
 _LITERALS = {
     *(type(None), bool, int, float, complex, str, type(Ellipsis)),
@@ -98,7 +98,7 @@ def record(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], inpu
     for index, tensor in enumerate(inputs):
         recorder.bind(recorder.graph.placeholder(f"input_{index}"), tensor)
     try:
-        with module_calls(recorder.entered), opaque_calls(recorder.opaque), recorder:
+        with module_calls(recorder.entered), opaque_calls(recorder.opaque), announced_collectives(), recorder:
             result = model(*args, **kwargs)
         recorder.rebound(model)
         recorder.graph.output(tuple(recorder.argument(tensor) for tensor in tensors_in(result)))
@@ -213,7 +213,7 @@ class Recorder(TorchFunctionMode):
             self._paused = False
         with torch._C.DisableTorchFunction():
             changed = [t for t, version in zip(held, before, strict=True) if _version(t) != version]
-            if getattr(func, "__module__", None) == _COLLECTIVES:
+            if getattr(func, "__module__", None) == "torch.distributed.distributed_c10d":
                 changed = held
             elif held and held[0].is_inference() and result is held[0]:
                 changed = held[:1]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.jit import ScriptModule
 from torch.overrides import TorchFunctionMode
 
@@ -195,7 +196,7 @@ class _State:
                 tensor.requires_grad_(requires_grad)
             if data.layout == torch.strided and not tensor.is_set_to(data):
                 tensor.data = data
-            if not data.is_meta and not torch.equal(data, value):
+            if not (data.is_meta or isinstance(data, FakeTensor)) and not torch.equal(data, value):
                 data.copy_(value)  # through .data: the version counter, and with it graphs of the user, stay valid
             if leaf:
                 tensor.grad = grad

@@ -14,6 +14,9 @@ from torch import fx
 
 _ENTRY = re.compile(r'File "(?P<path>[^"]+)", line (?P<line>\d+), in (?P<function>.+)')
 
+_GETATTR = re.compile(r"getattr\(([^()]*), '(\w+)'\)")
+_ROOT = re.compile(r"L\['\w+'\]\.?")
+
 
 class Frame(NamedTuple):
     """A place in user code; `span` is line, column, end line, end column of the call, columns in bytes from 0."""
@@ -56,8 +59,14 @@ def place_of(node: fx.Node) -> Place:
         return Place(node.meta["frames"])
     stack = node.meta.get("nn_module_stack") or {}
     paths = [str(entry[0]) for entry in stack.values() if isinstance(entry, tuple)]
-    path = paths[-1] if paths else ""
-    return Place(_frames(node.meta.get("stack_trace") or ""), path.removeprefix("L['self']").lstrip("."))
+    return Place(_frames(node.meta.get("stack_trace") or ""), _path(paths[-1]) if paths else "")
+
+
+def _path(told: str) -> str:
+    """Return the path of a module, which older exporters wrote as the code that leads there."""
+    while (path := _GETATTR.sub(r"\1.\2", told)) != told:
+        told = path
+    return _ROOT.sub("", told)
 
 
 @functools.lru_cache(maxsize=4096)
