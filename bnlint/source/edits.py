@@ -9,7 +9,7 @@ from bnlint.flow.sites import Statistic
 from bnlint.source.blocks import Region, unwrapped
 from bnlint.source.differentiable import differentiable
 from bnlint.source.inplace import Way, way
-from bnlint.source.numbers import Numbers, makes_number, untyped
+from bnlint.source.numbers import Numbers, leaves_torch, makes_number, untyped
 from bnlint.source.parsed import Parsed
 from bnlint.source.state import State
 from bnlint.source.text import SourceText
@@ -74,6 +74,8 @@ def _without(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Stat
         case "no_grad" | "inference_mode" if region is not None:
             return unwrapped(text, parsed, _region(graph, region))
         case _ if location is None:
+            return None
+        case "detach" | "data" if leaves_torch(parsed, graph, index, statistic.use):
             return None
         case _ if makes_number(stop):
             expression = stopped_at(parsed, location)
