@@ -182,7 +182,7 @@ class _Lowering:
             return
         if name in PARTS and operands:  # each part is a tensor of its own
             self.divided[node] = operands[0]
-        plain = "where" if name in JOINING or node.target is set_item else canonical(name)
+        plain = "where" if name.removesuffix("_") in JOINING or node.target is set_item else canonical(name)
         if name == "copy_":
             plain, operands = "reshape", operands[1:]
         elif plain == "where" and name == "where":

@@ -196,6 +196,15 @@ def test_a_statistic_that_is_given_back_says_so() -> None:
     assert {name: s.purpose for name, s in statistics(g).items()} == {"mean": GIVEN_BACK, "std": GIVEN_BACK}
 
 
+def test_a_normalized_tensor_that_is_added_to_its_own_negative_gives_no_mean_back() -> None:
+    g = Graph()
+    x, cos, sin = g.input(), g.input("cos"), g.input("sin")
+    centered = g.op("sub", x, g.stop(g.op("mean", x)))
+    turned = g.op("where", g.op("neg", g.op("part", centered)), g.op("part", centered))
+    g.output(g.op("add", g.op("mul", centered, cos), g.op("mul", turned, sin)))
+    assert statistics(g)["mean"].purpose is None
+
+
 def test_weight_and_bias_do_not_count_as_given_back() -> None:
     g = Graph()
     x, weight, bias = g.input(), g.parameter(), g.parameter("bias")

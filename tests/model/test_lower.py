@@ -97,6 +97,15 @@ def test_each_part_of_a_tensor_is_a_tensor_of_its_own(divide):
     assert len(parts) == 2 and {graph[part].name for part in parts} == {"part"}
 
 
+def test_what_is_mixed_in_place_is_made_of_both():
+    def mixed(m, x):
+        held = torch.zeros_like(x.mean())
+        held.lerp_(x.mean(), 1.0)
+        return x - held
+
+    assert operations(mixed).count("where") == 1
+
+
 def test_var_mean_is_two_statistics():
     def both(m, x):
         var, mean = torch.var_mean(x, dim=(0, 2, 3), keepdim=True, correction=0)
