@@ -169,7 +169,7 @@ def compose(source: str, site: Site, stop: str, way: str) -> RealMutant | None:
     apart = "".join((travel.top, travel.methods, travel.base, definition, method))
     value = travel.uses.get(_NAME, _NAME)
     here = travel.body + value
-    if not _fits(source, site, apart, here):
+    if not _fits(source, site, apart, here) or ("E__" in definition and "self" in _read(site.expression)):
         return None
     expanded = _Expanded(site)
     parts = {
@@ -200,7 +200,7 @@ def _fits(source: str, site: Site, apart: str, here: str) -> bool:
     if re.search(r"(?<!\.)\bfrozen\b", here + apart):  # an argument that the function has not
         return False
     if "E__" in apart:  # written in another function: all but the tensor must be known there
-        free = _read(site.expression.replace("{t}", "x"))
+        free = _read(site.expression)
         known = _read(source) - names
         if free - _BUILTINS - _MODULES - known or ("self" in free and "self" not in apart):
             return False
@@ -208,6 +208,7 @@ def _fits(source: str, site: Site, apart: str, here: str) -> bool:
 
 
 def _read(text: str) -> set[str]:
+    """Name what a text reads; for an expression of a site, `{t}` is a set of a name."""
     return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
 
 
