@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from graphs import Graph
 
-from bnlint.flow.graph import Mode
+from bnlint.flow.graph import Kind, Mode
 from bnlint.flow.purposes import GIVEN_BACK
-from bnlint.flow.sites import Statistic, find_sites
+from bnlint.flow.sites import Statistic, attributes_given, find_sites
 from bnlint.flow.traits import Gradient
 
 
@@ -203,6 +203,14 @@ def test_a_normalized_tensor_that_is_added_to_its_own_negative_gives_no_mean_bac
     turned = g.op("where", g.op("neg", g.op("part", centered)), g.op("part", centered))
     g.output(g.op("add", g.op("mul", centered, cos), g.op("mul", turned, sin)))
     assert statistics(g)["mean"].purpose is None
+
+
+def test_attributes_are_given_where_they_multiply_or_are_added() -> None:
+    g = Graph()
+    mean, std, seen = (g.flow.add(Kind.CONSTANT, f"self.{name}") for name in ("mean", "std", "seen"))
+    x = g.op("sub", g.input(), seen)
+    g.output(g.op("add", g.op("mul", x, std), mean))
+    assert attributes_given(g.flow) == {"mean", "std"}
 
 
 def test_weight_and_bias_do_not_count_as_given_back() -> None:
