@@ -33,7 +33,7 @@ TESTS = {
             for name in ("formula", "meant", "missed", "reductions", "running", "silence", "travel")
         ),
     ],
-    "repairs": ["tests/repairs"],
+    "repairs": [f"tests/repairs/test_{name}.py" for name in ("behavior", "certify", "native", "recognize", "unstop")],
 }
 _CONFIGURATION = """
 [tool.mutmut]
