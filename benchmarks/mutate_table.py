@@ -20,18 +20,23 @@ _HEADER = (
 
 
 def tables(records: Sequence[Record]) -> Iterator[str]:
-    """Yield Markdown: the totals, both tables, what was wrong beyond misses, and the misses by place."""
+    """Yield Markdown: the totals, the tables, what was wrong beyond misses, and the misses by place."""
     truths = Counter(record["truth"] for record in records)
     layers = {record["layer"] for record in records}
     yield f"{len(records)} mutants of {len(layers)} layers: {', '.join(f'{n} {truth}' for truth, n in truths.items())}."
     judged = [record for record in records if record["truth"] in {"broken", "harmless"}]
-    for title, name in (("kind of stop", "stop"), ("way of travelling", "way")):
+    kinds: Mapping[str, Callable[[Record], str]] = {
+        "layer": lambda record: record["layer"].rpartition(".")[2],
+        "kind of stop": lambda record: record["stop"],
+        "way of travelling": lambda record: record["way"],
+    }
+    for title, key_of in kinds.items():
         yield from ("", f"| {title} | {' | '.join(_HEADER)} |", f"|---|{'---:|' * len(_HEADER)}")
         groups: dict[str, list[Record]] = defaultdict(list)
         for record in judged:
-            groups[record[name]].append(record)
+            groups[key_of(record)].append(record)
         whole = [group for group in groups.values() if _whole(group)]
-        for key, group in sorted(groups.items()):
+        for key, group in sorted(groups.items(), key=lambda item: item[0].lower()):
             if not _whole(group):
                 yield _row(key, group)
         yield _row(f"{len(whole)} others, with no miss", [record for group in whole for record in group])
