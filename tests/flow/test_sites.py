@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphs import Graph
 
 from bnlint.flow.graph import Kind, Mode
+from bnlint.flow.ops import DECLARED
 from bnlint.flow.purposes import GIVEN_BACK
 from bnlint.flow.sites import Statistic, attributes_given, find_sites
 from bnlint.flow.traits import Gradient
@@ -211,6 +212,21 @@ def test_attributes_are_given_where_they_multiply_or_are_added() -> None:
     x = g.op("sub", g.input(), seen)
     g.output(g.op("add", g.op("mul", x, std), mean))
     assert attributes_given(g.flow) == {"mean", "std"}
+
+
+def test_the_order_of_the_operands_does_not_matter() -> None:
+    g = Graph()
+    x = g.input()
+    centered = g.op("sub", g.stop(g.op("mean", x)), x)
+    g.output(g.op("mul", g.op("rsqrt", g.stop(g.op("var", x))), centered))
+    assert gradients(g) == {"mean": Gradient.STOPPED, "var": Gradient.STOPPED}
+
+
+def test_a_declared_statistic_has_a_name_for_people() -> None:
+    g = Graph()
+    x = g.input()
+    g.output(g.op("sub", x, g.stop(g.op(DECLARED, x))))
+    assert list(statistics(g)) == ["statistic"]
 
 
 def test_weight_and_bias_do_not_count_as_given_back() -> None:

@@ -211,6 +211,17 @@ SAID = {
 }
 
 
+def test_a_plain_attribute_is_told_to_be_no_buffer() -> None:
+    body = f"{UPDATING}\nreturn (x - (mean if self.training else self.running_mean)) * self.weight"
+    source = module(RUNNING_NORM.format(textwrap.indent(body, " " * 8)))
+    assert not check_source(source.encode(), "snippet.py")
+    source = source.replace(
+        'self.register_buffer("running_mean", torch.zeros(size))', "self.running_mean = torch.zeros(size)"
+    )
+    (finding,) = check_source(source.encode(), "snippet.py")
+    assert finding.message == "running_mean is a plain attribute: no checkpoint holds it, and .to() does not move it"
+
+
 @pytest.mark.parametrize(("body", "said"), SAID.values(), ids=SAID.keys())
 def test_what_is_told_of_running_statistics(body: str, said: set[str]) -> None:
     source = module(RUNNING_NORM.format(textwrap.indent(body, " " * 8)))
