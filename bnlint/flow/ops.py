@@ -86,6 +86,9 @@ SPELLED = frozenset({"einsum", "reduce", "index_add", "index_add_", "scatter_add
 #: functions that return two statistics → their canonical names, in order
 PAIRS: dict[str, tuple[str, str]] = {"var_mean": ("var", "mean"), "std_mean": ("std", "mean")}
 
+#: methods that return parts of a tensor, each another tensor
+PARTS = frozenset({"chunk", "split", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split"})
+
 #: functions that put several tensors together, element by element or side by side; lowered as `where`
 JOINING = frozenset({"stack", "cat", "concat", "concatenate", "hstack", "vstack", "addcmul", "addcdiv", "lerp"})
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
-from bnlint.flow.analysis import SCALES, Analysis, joins
+from bnlint.flow.analysis import SCALES, Analysis, Join, joins
 from bnlint.flow.graph import FlowGraph, Kind
 from bnlint.flow.ops import DECLARED, EXTREMES
 from bnlint.flow.purposes import RENORMALIZED, SWITCHED, Purpose, purpose_of, switched
@@ -83,7 +83,7 @@ def find_sites(graph: FlowGraph, given_back: Container[str] = ()) -> list[Site]:
     returned = {
         leaf.reduction for name, node in graph.kept.items() if name in given_back for leaf in analysis.within(node)
     }
-    given: dict[int, list[int]] = defaultdict(list)
+    given: dict[int, list[Join]] = defaultdict(list)
     corrections: dict[int, _Paths] = {}
     for node in graph:
         if analysis.trains(node):
@@ -93,7 +93,7 @@ def find_sites(graph: FlowGraph, given_back: Container[str] = ()) -> list[Site]:
                     if renormalizes and leaf.stops:
                         corrections[leaf.reduction] = _Paths(leaf.reduction, node.index, [leaf.stops])
                     elif not renormalizes:
-                        given[leaf.reduction].append(join.tensor)
+                        given[leaf.reduction].append(join)
                 for leaf in analysis.applied(node, join):
                     paths = applied.setdefault((leaf.reduction, node.index), _Paths(leaf.reduction, node.index, []))
                     source = analysis.sources[leaf.reduction]
@@ -103,9 +103,18 @@ def find_sites(graph: FlowGraph, given_back: Container[str] = ()) -> list[Site]:
     returned |= {
         reduction
         for (reduction, use), paths in applied.items()
-        if paths.stopped and any(analysis.comes_after(tensor, use) or tensor == use for tensor in given[reduction])
+        if paths.stopped and any(_gives_back(analysis, join, use) for join in given[reduction])
     }
     return _grouped(analysis, applied, returned, corrections)
+
+
+def _gives_back(analysis: Analysis, join: Join, use: int) -> bool:
+    """Whether what a statistic is given to was normalized by it, and the statistic itself is given, not its result.
+
+    A rotary embedding adds the normalized tensor to its own negative: that gives no mean back.
+    """
+    normalized = join.tensor == use or analysis.comes_after(join.tensor, use)
+    return normalized and join.operand != use and not analysis.comes_after(join.operand, use)
 
 
 def attributes_given(graph: FlowGraph) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bnlint.flow.graph import FlowGraph, Kind
+from bnlint.flow.graph import FlowGraph, Kind, Node
 from bnlint.flow.leaves import leaves
 from bnlint.flow.ops import UNDIFFERENTIABLE, Role, role
 from bnlint.flow.reading import squares, train_args
@@ -137,9 +137,19 @@ def _centered_operand(graph: FlowGraph, args: tuple[int, ...]) -> int | None:
     """Of the two operands of a subtraction, return the tensor when the other is built from its statistics."""
     for tensor, statistic in (args, args[::-1]):
         inner = [graph[leaf.reduction] for leaf in leaves(graph, statistic)]
-        if inner and any(_reaches(graph, tensor, node.args[0]) for node in inner if node.args):
+        if inner and any(_reaches(graph, tensor, _first_reduced(graph, node)) for node in inner if node.args):
             return tensor
     return None
+
+
+def _first_reduced(graph: FlowGraph, reduction: Node) -> int:
+    """Return what the first of several chained reductions reduces: `x` in `x.mean(3).mean(2)`."""
+    index = reduction.args[0]
+    while (node := graph[index]).kind is Kind.OP and node.args:
+        if node.name not in _CHAINED and role(node.name) is not Role.SHAPE:
+            break
+        index = node.args[0]
+    return index
 
 
 def _reaches(graph: FlowGraph, tensor: int, source: int) -> bool:

@@ -13,7 +13,7 @@ from torch._ops import OpOverload
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
-from bnlint.flow.ops import COLLECTIVES, GATHERING, JOINING, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import COLLECTIVES, GATHERING, JOINING, PAIRS, PARTS, STOPS, Role, canonical, is_inplace, role
 from bnlint.model.replay import set_item, written
 
 #: operators that Python code spells in another way
@@ -66,6 +66,7 @@ class _Lowering:
         self.flow = FlowGraph(owner)
         self.index: dict[fx.Node, int] = {}
         self.pairs: dict[fx.Node, tuple[int, int]] = {}
+        self.divided: dict[fx.Node, int] = {}
         self.nodes: dict[int, fx.Node] = {}
 
     def visit(self, node: fx.Node) -> None:
@@ -122,6 +123,9 @@ class _Lowering:
         if node.target is operator.getitem and isinstance(node.args[0], fx.Node) and node.args[0] in self.pairs:
             self.index[node] = self.pairs[node.args[0]][int(str(node.args[1]))]
             return
+        if node.target is operator.getitem and isinstance(node.args[0], fx.Node) and node.args[0] in self.divided:
+            self.index[node] = self._result(node.args[0], "part", [self.divided[node.args[0]]])
+            return
         if node.target is getattr and len(node.args) > 1:
             name = str(node.args[1])
         if node.target is written:
@@ -176,7 +180,9 @@ class _Lowering:
             first, second = (self._result(node, part, operands[:1]) for part in PAIRS[name])
             self.pairs[node] = (first, second)
             return
-        plain = "where" if name in JOINING or node.target is set_item else canonical(name)
+        if name in PARTS and operands:  # each part is a tensor of its own
+            self.divided[node] = operands[0]
+        plain = "where" if name.removesuffix("_") in JOINING or node.target is set_item else canonical(name)
         if name == "copy_":
             plain, operands = "reshape", operands[1:]
         elif plain == "where" and name == "where":

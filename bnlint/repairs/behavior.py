@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from bnlint.errors import RepairError
 from bnlint.model.measure import Measured
+from bnlint.model.shapes import Call
 from bnlint.repairs.disturb import disturbed
 from bnlint.repairs.families import FAMILIES, GROUP, family_of
-from bnlint.repairs.recognize import Recipe
+from bnlint.repairs.recognize import Recipe, real_shape
 
 #: what eps may differ by from value to value, relative: float64 leaves less
 SAME = 1e-6
@@ -20,12 +21,14 @@ SAME = 1e-6
 SPREAD = 1e-2
 
 
-def recognize_by_behavior(layer: nn.Module, measured: Measured) -> Recipe:
+def recognize_by_behavior(layer: nn.Module, measured: Measured, call: Call | None = None) -> Recipe:
     """Find the dimensions and the eps with which one of torch's normalizations gives the very outputs of a layer.
 
     Args:
         layer: The layer; its parameters are called `weight` and `bias`, if it has any.
         measured: What was measured of it.
+        call: The arguments of one of its calls where the model was run; they tell the size of what a layer without
+            parameters normalizes.
 
     Raises:
         RepairError: None does.
@@ -37,9 +40,10 @@ def recognize_by_behavior(layer: nn.Module, measured: Measured) -> Recipe:
             if eps is not None:
                 if groups > 1 and any(parameter.dim() > 1 for parameter in layer.parameters()):
                     raise RepairError("its parameters are not shaped (C,)")
-                family = GROUP if groups > 1 else family_of(layer, measured.shape, dims, centers=centers, real=True)
+                shape = real_shape(layer, measured, dims, call)
+                family = GROUP if groups > 1 else family_of(layer, shape, dims, centers=centers, real=call is not None)
                 weight, bias = (name if name in names else None for name in ("weight", "bias"))
-                return Recipe(family, measured.shape, dims, eps, weight, bias, groups)
+                return Recipe(family, shape, dims, eps, weight, bias, groups)
     raise RepairError("how it normalizes cannot be seen, and what it gives is not what one of torch's gives")
 
 

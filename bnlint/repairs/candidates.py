@@ -71,7 +71,7 @@ def _recipe(layer: Layer, measured: Measured) -> Recipe:
             return recognize(layer.module, measured, layer.call)
         except ReshapedError:
             pass
-    return recognize_by_behavior(layer.module, measured)
+    return recognize_by_behavior(layer.module, measured, layer.call)
 
 
 def unstopped_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate:

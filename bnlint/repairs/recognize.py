@@ -95,7 +95,7 @@ def recognize(layer: nn.Module, measured: Measured, call: Call | None = None) ->
     spread, centers = _spread(site)
     dims = _dims(measured, graph[spread.reduction])
     weight, bias = _affine(layer, graph)
-    shape = _shape(layer, measured, dims, call)
+    shape = real_shape(layer, measured, dims, call)
     family = family_of(layer, shape, dims, centers=centers, real=call is not None)
     if not family.centers and bias is not None:
         raise RepairError(f"it shifts the result, and torch's {family.name} does not")
@@ -118,7 +118,7 @@ def _spread(site: Site) -> tuple[Statistic, bool]:
     raise RepairError("it does not normalize by a mean and a variance, or by a mean of squares")
 
 
-def _shape(layer: nn.Module, measured: Measured, dims: tuple[int, ...], call: Call | None) -> tuple[int, ...]:
+def real_shape(layer: nn.Module, measured: Measured, dims: tuple[int, ...], call: Call | None) -> tuple[int, ...]:
     """Return the shape of the probe, the normalized dimensions of a layer without parameters as it really got them.
 
     For such a layer runs on every size, and the probe is small.

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.ops import CASTS, PAIRS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import CASTS, PAIRS, PARTS, STOPS, Role, canonical, is_inplace, role
 from bnlint.source import syntax
 from bnlint.source.classes import last_name
 from bnlint.source.collectives import Collectives, in_place
 from bnlint.source.gradmode import grad_switch
 from bnlint.source.parameters import code
-from bnlint.source.record import PARTS
 from bnlint.source.reductions import reduction_attributes
 from bnlint.source.speech import Speaker
 from bnlint.source.values import (

@@ -18,6 +18,7 @@ from bnlint.source.unstop import POINTWISE, as_method, without_function
 
 #: how a tensor becomes the number, list or array that it was, where something else still needs one
 _BACK = {"item": ".item()", "float": ".item()", "tolist": ".tolist()", "numpy": ".detach().numpy()"}
+_DLPACK = frozenset({"from_dlpack", "to_dlpack"})
 _REMAKING = frozenset({"as_tensor", "asarray"})
 _MEETS = frozenset({"add", "sub", "rsub", "mul", "div", "pow"})
 _OPERATORS = (cst.Add, cst.Subtract, cst.Multiply, cst.Divide, cst.Power)
@@ -37,6 +38,17 @@ def remade(parsed: Parsed) -> frozenset[SourceLocation]:
 
 def _is_of_numpy(func: cst.BaseExpression) -> bool:
     return isinstance(func, cst.Attribute) and last_name(func.value) in {"np", "numpy"}
+
+
+def leaves_torch(parsed: Parsed, graph: FlowGraph, stop: int, use: int) -> bool:
+    """Whether NumPy or DLPack takes a value on its way from a stop to a use: both refuse what carries a gradient."""
+    calls = of(parsed.module, cst.Call)
+    taking = {parsed.locate(call) for call in calls if _is_of_numpy(call.func) or last_name(call.func) in _DLPACK}
+    behind = {stop}
+    for node in graph:
+        if not behind.isdisjoint(node.args) and node.index <= use:
+            behind.add(node.index)
+    return any(graph[index].origin.location in taking for index in behind)
 
 
 def numbers(parsed: Parsed, graph: FlowGraph) -> set[int]:

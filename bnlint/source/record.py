@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node, Origin
-from bnlint.flow.ops import Role, canonical, role
+from bnlint.flow.ops import PARTS, Role, canonical, role
 from bnlint.source.values import (
     Condition,
     Function,
@@ -28,9 +28,6 @@ from bnlint.vocabulary import Word
 MAX_NODES = 20_000
 #: containers up to this size are looped over entry by entry
 MAX_UNROLLED = 8
-
-#: operations that cut a tensor into several
-PARTS = frozenset({"chunk", "split", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,14 @@ def _parents(module: cst.Module) -> dict[int, cst.CSTNode]:
     return {id(child): node for node in nodes(module) for child in node.children}
 
 
+@functools.lru_cache(1)
+def _by_name(module: cst.Module) -> dict[str, list[cst.Name]]:
+    found: dict[str, list[cst.Name]] = {}
+    for node in of(module, cst.Name):
+        found.setdefault(node.value, []).append(node)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """Where a function binds a name, and where it reads it."""
@@ -64,6 +72,7 @@ class Tree:
 
     def __init__(self, module: cst.Module) -> None:
         self._parents = _parents(module)
+        self._by_name = _by_name(module)
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
         """Return the node around a node, None for the module."""
@@ -84,8 +93,8 @@ class Tree:
         """Find a name in a function, nested functions included."""
         bound: list[cst.Name] = []
         read: list[cst.Name] = []
-        for node in nodes(scope):
-            if isinstance(node, cst.Name) and node.value == name and not self._is_label(node):
+        for node in self._by_name.get(name, ()):
+            if any(outer is scope for outer in self.around(node)) and not self._is_label(node):
                 (bound if self.is_target(node) else read).append(node)
         return Names(tuple(bound), tuple(read))
 

@@ -170,10 +170,13 @@ def _only_detaches(statement: cst.CSTNode) -> bool:
 
 
 def _from_dot(text: SourceText, location: SourceLocation) -> SourceLocation | None:
-    """Keep a comment that stands between the statistic and its `.detach()`; None where one stands inside of that."""
+    """Keep a comment that stands between the statistic and its `.detach()`; None where one stands inside of that.
+
+    None as well where the stop is no suffix: `held.data.copy_(m)` writes `m`, and is more than its stop.
+    """
     content = text.at(location)
     if "#" not in content:
-        return location
+        return location if content.lstrip("\\ \t\r\n").startswith(".") else None
     found = _LAST_DOT.search(content)
     if found is None:
         return None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from graphs import Graph
 
-from bnlint.flow.graph import Mode
+from bnlint.flow.graph import Kind, Mode
+from bnlint.flow.ops import DECLARED
 from bnlint.flow.purposes import GIVEN_BACK
-from bnlint.flow.sites import Statistic, find_sites
+from bnlint.flow.sites import Statistic, attributes_given, find_sites
 from bnlint.flow.traits import Gradient
 
 
@@ -194,6 +195,38 @@ def test_a_statistic_that_is_given_back_says_so() -> None:
     inside = g.op("linear", g.op("div", g.op("sub", x, mean), std))
     g.output(g.op("add", g.op("mul", inside, std), mean))
     assert {name: s.purpose for name, s in statistics(g).items()} == {"mean": GIVEN_BACK, "std": GIVEN_BACK}
+
+
+def test_a_normalized_tensor_that_is_added_to_its_own_negative_gives_no_mean_back() -> None:
+    g = Graph()
+    x, cos, sin = g.input(), g.input("cos"), g.input("sin")
+    centered = g.op("sub", x, g.stop(g.op("mean", x)))
+    turned = g.op("where", g.op("neg", g.op("part", centered)), g.op("part", centered))
+    g.output(g.op("add", g.op("mul", centered, cos), g.op("mul", turned, sin)))
+    assert statistics(g)["mean"].purpose is None
+
+
+def test_attributes_are_given_where_they_multiply_or_are_added() -> None:
+    g = Graph()
+    mean, std, seen = (g.flow.add(Kind.CONSTANT, f"self.{name}") for name in ("mean", "std", "seen"))
+    x = g.op("sub", g.input(), seen)
+    g.output(g.op("add", g.op("mul", x, std), mean))
+    assert attributes_given(g.flow) == {"mean", "std"}
+
+
+def test_the_order_of_the_operands_does_not_matter() -> None:
+    g = Graph()
+    x = g.input()
+    centered = g.op("sub", g.stop(g.op("mean", x)), x)
+    g.output(g.op("mul", g.op("rsqrt", g.stop(g.op("var", x))), centered))
+    assert gradients(g) == {"mean": Gradient.STOPPED, "var": Gradient.STOPPED}
+
+
+def test_a_declared_statistic_has_a_name_for_people() -> None:
+    g = Graph()
+    x = g.input()
+    g.output(g.op("sub", x, g.stop(g.op(DECLARED, x))))
+    assert list(statistics(g)) == ["statistic"]
 
 
 def test_weight_and_bias_do_not_count_as_given_back() -> None:

@@ -88,6 +88,24 @@ def test_attributes_of_a_reduction(reduce, dims, keepdim, correction):
     assert found == {"dims": dims, "keepdim": keepdim, "correction": correction, "rank": 4}
 
 
+@pytest.mark.parametrize("divide", [lambda x: x.chunk(2, 1), lambda x: x.split(2, dim=1), lambda x: torch.unbind(x, 1)])
+def test_each_part_of_a_tensor_is_a_tensor_of_its_own(divide):
+    graph = lower(recorded(lambda m, x: divide(x)[0] - divide(x)[1].mean())).graph
+    mean, minus = (next(node for node in graph if node.name == name) for name in ("mean", "sub"))
+
+    parts = {minus.args[0], mean.args[0]}
+    assert len(parts) == 2 and {graph[part].name for part in parts} == {"part"}
+
+
+def test_what_is_mixed_in_place_is_made_of_both():
+    def mixed(m, x):
+        held = torch.zeros_like(x.mean())
+        held.lerp_(x.mean(), 1.0)
+        return x - held
+
+    assert operations(mixed).count("where") == 1
+
+
 def test_var_mean_is_two_statistics():
     def both(m, x):
         var, mean = torch.var_mean(x, dim=(0, 2, 3), keepdim=True, correction=0)

@@ -49,6 +49,20 @@ def data(seed):
     return torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.5
 
 
+class BareNorm(nn.Module):
+    """A root mean square norm without parameters."""
+
+    def forward(self, x):
+        square = (x.detach().numpy() ** 2).mean(-1, keepdims=True)
+        return x / torch.as_tensor(np.sqrt(square + 1e-3))
+
+
+def test_without_parameters_it_is_made_for_the_size_that_it_was_called_with():
+    layer, call = BareNorm().double(), ((torch.randn(3, 4, 5, 13, dtype=torch.float64),), {})
+    recipe = recognize_by_behavior(layer, measure(layer, call), call)
+    assert (recipe.family.name, recipe.size, recipe.fixed) == ("RMSNorm", (13,), (3,))
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_it_becomes_torchs_own(name):
     layer, right = (make().double() for make in LAYERS[name])

@@ -64,7 +64,7 @@ def compose(kind: str, way: str, stop: str, wanted: tuple[str, ...]) -> Mutant:
 
     def of(at: str) -> list[Piece]:
         return [
-            _piece(name, _expression(parts, name), Stop() if late or name not in stopped else how, at)
+            with_stop(name, _expression(parts, name), Stop() if late or name not in stopped else how, at)
             for name in present
         ]
 
@@ -83,7 +83,7 @@ def compose(kind: str, way: str, stop: str, wanted: tuple[str, ...]) -> Mutant:
         body += parts.update.replace("{m}", _term(uses["mean"])).replace("{v}", _term(uses["spread"]))
     if late:
         for name in stopped:
-            piece = _piece(f"used_{name}", uses["mean"] if name == "mean" else scale, how, "")
+            piece = with_stop(f"used_{name}", uses["mean"] if name == "mean" else scale, how, "")
             body += piece.lines
             if name == "mean":
                 uses["mean"] = piece.value
@@ -100,7 +100,7 @@ def _expression(kind: Kind, name: str) -> str:
     return (kind.mean if name == "mean" else kind.spread) or ""
 
 
-def _piece(name: str, expression: str, stop: Stop, tensor: str) -> Piece:
+def with_stop(name: str, expression: str, stop: Stop, tensor: str) -> Piece:
     fill = {"{e}": _term(expression.replace("{t}", stop.tensor)), "{t}": tensor or expression, "{name}": name}
     return Piece(name, _filled(stop.lines, fill), name if stop.lines else _filled(stop.value, fill))
 

@@ -330,6 +330,11 @@ STOPPED = {
     mean = x.mean(3).mean(2).mean(0).view(1, -1, 1, 1).detach()  # BN101
     return x - mean
 """),
+    "chained means in a variance": layer("""
+    mean = x.mean(3, keepdim=True).mean(2, keepdim=True).mean(0, keepdim=True)
+    var = torch.pow(x - mean, 2).mean(3, keepdim=True).mean((0, 2), keepdim=True).detach()  # BN101
+    return (x - mean) / (var + self.eps).sqrt()
+"""),
     "stop feeds buffer and normalizer": layer("""
     mean = x.mean((0, 2, 3), keepdim=True).detach()  # BN101
     self.running_mean = (1 - self.momentum) * self.running_mean + self.momentum * mean

@@ -472,6 +472,20 @@ def test_a_whole_number_has_no_gradient_to_stop() -> None:
 
 
 NO_FIX = {
+    "what is computed into another tensor": """
+        held = torch.zeros_like(x.mean(0))
+        with torch.no_grad():
+            torch.add(x.mean(0), 0.0, out=held)
+        return x - held
+    """,
+    "what is written into data, and not its stop alone": """
+        held = torch.zeros_like(x.mean(0))
+        held.data.copy_(x.mean(0))
+        return x - held
+    """,
+    "an array on the way": "return x - torch.from_numpy(np.asarray(x.mean(0).detach()))",
+    "an array of a name": "m = x.mean(0).detach()\nreturn x - torch.as_tensor(np.array(m))",
+    "DLPack": "return x - torch.from_dlpack(x.mean(0).detach())",
     "number changed in place": "std = x.std().item()\nstd += self.eps\nreturn x / std",
     "number that may be something else where it is needed": """
         m = x.mean().item()

@@ -50,6 +50,10 @@ REPORTED = {
         return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
         """,
     ),
+    "reciprocal of the root": layer(f"""
+        inverse = (x.var({OVER}) + self.eps).sqrt().reciprocal()  # BN301
+        return (x - x.mean({OVER})) * inverse * self.weight
+    """),
     "folded into scale and shift": layer(f"""
         scale = self.weight * torch.rsqrt(x.var({OVER}) + self.eps)  # BN301
         return x * scale + (self.bias - x.mean({OVER}) * scale)
@@ -158,6 +162,22 @@ return (x - mean) / torch.sqrt(var + self.eps)
 def test_the_formula_of_a_layer_is_reported(source: str) -> None:
     compile(source, "snippet.py", "exec")
     assert found(source) == sorted(set(marked(source))) != []
+
+
+@pytest.mark.parametrize(
+    ("statistic", "name", "told"),
+    [
+        (f"x.var({OVER})", "var", "the unbiased variance,"),
+        (f"x.std({OVER}) ** 2", "std", "the unbiased standard deviation,"),
+    ],
+)
+def test_findings_about_the_formula_name_their_statistic(statistic: str, name: str, told: str) -> None:
+    body = f"std = torch.sqrt({statistic}) + self.eps\nreturn (x - x.mean({OVER})) / std * self.weight"
+    findings = check_source(layer(body).encode(), "snippet.py")
+    by_code = {finding.code: finding for finding in findings}
+    assert told in by_code["BN301"].message
+    assert {finding.statistic for finding in findings} == {name}
+    assert name == "std" or "gets a gradient of NaN" in by_code["BN302"].message
 
 
 SILENT = {

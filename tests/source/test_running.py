@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 from snippets import layer, marked, module
 
@@ -171,3 +173,58 @@ def test_momentum_is_reversed_where_a_small_one_weighs_the_old_value(
     source = source.replace("self.momentum = 0.1", "self.momentum = momentum")
     codes = {finding.code for finding in check_source(source.encode(), "snippet.py")}
     assert ("BN206" in codes) == (said and small)
+
+
+RUNNING_NORM = """
+class Norm(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.register_buffer("running_mean", torch.zeros(size))
+
+    def forward(self, x):
+        mean = x.mean(0)
+{}
+"""
+UPDATING = "self.running_mean = 0.9 * self.running_mean + 0.1 * mean.detach()"
+SAID = {
+    "a step behind": (
+        f"y = x - self.running_mean\n{UPDATING}\nreturn y * self.weight",
+        {"running_mean, as the steps before left it, normalizes this input in training, in place of the statistic"},
+    ),
+    "at once": (
+        f"{UPDATING}\nreturn (x - self.running_mean) * self.weight",
+        {"running_mean, just updated, normalizes this input in training, in place of the statistic of the batch"},
+    ),
+    "never updated": (
+        "if self.training:\n    return (x - mean) * self.weight\nreturn (x - self.running_mean) * self.weight",
+        {"running_mean normalizes in evaluation, and nothing in Norm ever updates it"},
+    ),
+    "never read": (
+        f"{UPDATING}\nreturn (x - mean) * self.weight",
+        {"running_mean is updated and never read: evaluation normalizes by the statistics of its own batch"},
+    ),
+    "never read, and evaluation normalizes nothing": (
+        f"{UPDATING}\nif self.training:\n    return (x - mean) * self.weight\nreturn x * self.weight",
+        set(),
+    ),
+}
+
+
+def test_a_plain_attribute_is_told_to_be_no_buffer() -> None:
+    body = f"{UPDATING}\nreturn (x - (mean if self.training else self.running_mean)) * self.weight"
+    source = module(RUNNING_NORM.format(textwrap.indent(body, " " * 8)))
+    assert not check_source(source.encode(), "snippet.py")
+    source = source.replace(
+        'self.register_buffer("running_mean", torch.zeros(size))', "self.running_mean = torch.zeros(size)"
+    )
+    (finding,) = check_source(source.encode(), "snippet.py")
+    assert finding.message == "running_mean is a plain attribute: no checkpoint holds it, and .to() does not move it"
+
+
+@pytest.mark.parametrize(("body", "said"), SAID.values(), ids=SAID.keys())
+def test_what_is_told_of_running_statistics(body: str, said: set[str]) -> None:
+    source = module(RUNNING_NORM.format(textwrap.indent(body, " " * 8)))
+    told = {finding.message for finding in check_source(source.encode(), "snippet.py")}
+    assert len(told) == len(said)
+    assert all(any(message.startswith(start) for message in told) for start in said)
