@@ -251,6 +251,6 @@ def _fix_sources(sources: Sources, settings: Settings, *, diff: bool) -> int:
 
 
 def _fixed(fixed: Sequence[FixedFile], verb: str) -> str:
-    count = sum(len(file.findings) - len(file.left) for file in fixed)
+    count = sum(file.count for file in fixed)
     files = sum(file.before != file.after for file in fixed)
     return f"{verb} {count} finding{'s' * (count != 1)} in {files} file{'s' * (files != 1)}"

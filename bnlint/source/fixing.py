@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +10,11 @@ from pathlib import Path
 from bnlint import atomic
 from bnlint.errors import InputError
 from bnlint.finding import Finding
+from bnlint.source.check import MAX_PASSES
 from bnlint.source.document import diff, fix, ignoring, inspect
-from bnlint.source.files import check_files, read
+from bnlint.source.files import check_files, distinct, read
 from bnlint.source.project import Project
+from bnlint.source.spelling import absolute
 from bnlint.vocabulary import Vocabulary, no_words
 
 
@@ -25,6 +27,15 @@ class FixedFile:
     after: bytes
     findings: tuple[Finding, ...]
     left: tuple[Finding, ...]
+
+    @property
+    def count(self) -> int:
+        """How many findings in this file were fixed."""
+        before, after = (
+            sum(each.location is not None and each.location.path == str(self.path) for each in findings)
+            for findings in (self.findings, self.left)
+        )
+        return before - after
 
     @property
     def diff(self) -> str:
@@ -43,7 +54,8 @@ def fix_files(
 ) -> list[FixedFile]:
     """Apply the fixes of the wanted findings, `unsafe` ones if asked; each file is written whole or not at all.
 
-    A finding in another file than the one that shows it counts once, with the first that does.
+    The fix of one file changes what another shows that looks into it: such a file is fixed once more, in whatever
+    order they come. A finding in another file than the one that shows it counts once.
 
     Args:
         paths: The files.
@@ -54,23 +66,39 @@ def fix_files(
         vocabulary: The words that hold in a file.
     """
     project = Project(paths, vocabulary)
-    fixed: list[FixedFile] = []
-    told: set[object] = set()
+    files: dict[Path, FixedFile] = {}
+    todo: Sequence[Path] = paths
+    for _ in range(MAX_PASSES):
+        seen: dict[Path, int] = {}
+        changed: dict[Path, int] = {}
+        for number, path in enumerate(todo):
+            with _failing(failed):
+                known = files.get(path)
+                before = known.after if known is not None else read(path)
+                file = fix_text(path, before, wanted, project, unsafe=unsafe)
+                if file.after != before:
+                    if write:
+                        _replace(file)
+                    project.hold(path, file.after)
+                    changed[absolute(path)] = number
+                first = known or file
+                files[path] = replace(file, before=first.before, findings=first.findings)
+                seen[path] = number
+        todo = [path for path in files if _outdated(seen.get(path, -1), project.looked_at(path), changed)]
+        if not todo:
+            break
+    return _once(list(files.values()), paths)
 
-    def new(finding: Finding) -> bool:
-        return wanted(finding) and (finding.code, finding.location, finding.statistic) not in told
 
-    for path in paths:
-        with _failing(failed):
-            file = fix_text(path, read(path), wanted, project, new=new, unsafe=unsafe)
-            if write and file.after != file.before:
-                _replace(file)
-                project.forget()
-            told |= {
-                (f.code, f.location, f.statistic) for f in file.left if f.location and f.location.path != str(path)
-            }
-            fixed.append(file)
-    return fixed
+def _outdated(seen: int, looked_at: Iterable[Path], changed: Mapping[Path, int]) -> bool:
+    """Whether a file that was looked at has changed since."""
+    return any(changed.get(path, -1) > seen for path in looked_at)
+
+
+def _once(fixed: Sequence[FixedFile], paths: Sequence[Path]) -> list[FixedFile]:
+    """Leave each finding with one of the files that show it."""
+    kept = {id(finding) for finding in distinct([each for file in fixed for each in file.left], paths)}
+    return [replace(file, left=tuple(each for each in file.left if id(each) in kept)) for file in fixed]
 
 
 def fix_text(
@@ -79,14 +107,12 @@ def fix_text(
     wanted: Callable[[Finding], bool],
     project: Project,
     *,
-    new: Callable[[Finding], bool] | None = None,
     unsafe: bool = False,
 ) -> FixedFile:
-    """Apply the fixes of the wanted findings to the content of a file, and write nothing; only `new` ones are told."""
-    told = new or wanted
-    findings = tuple(f for f in inspect(before, str(path), project).findings if told(f))
+    """Apply the fixes of the wanted findings to the content of a file, and write nothing."""
+    findings = tuple(f for f in inspect(before, str(path), project).findings if wanted(f))
     after = fix(before, str(path), wanted, project, unsafe=unsafe) if findings else before
-    left = tuple(f for f in inspect(after, str(path), project).findings if told(f)) if after != before else findings
+    left = tuple(f for f in inspect(after, str(path), project).findings if wanted(f)) if after != before else findings
     return FixedFile(path, before, after, findings, left)
 
 

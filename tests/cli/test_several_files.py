@@ -1,0 +1,82 @@
+"""Files that use each other are fixed in whatever order they come, and what is said counts each finding once."""
+
+from __future__ import annotations
+
+import pytest
+from terminal import Cli
+
+#: its own finding is mended, and so is what `model` finds in it
+LAYER = """import torch
+
+
+class Norm(torch.nn.Module):
+    def forward(self, x):
+        with torch.no_grad():
+            m = x.mean(-1, keepdim=True)
+            s = x.std(-1, keepdim=True)
+        return (x - m) / (s + 1e-6)
+"""
+MODEL = """import torch
+from {} import Norm
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = Norm()
+        self.head = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.head(self.norm(x))
+"""
+
+
+@pytest.mark.parametrize(("model", "layer"), [("a.py", "b.py"), ("b.py", "a.py")])
+@pytest.mark.parametrize("command", [("fix",), ("check", "--fix")])
+def test_a_file_that_looks_into_one_that_is_fixed_has_nothing_left(
+    cli: Cli, model: str, layer: str, command: tuple[str, ...]
+) -> None:
+    cli.write(layer, LAYER)
+    cli.write(model, MODEL.format(layer.removesuffix(".py")))
+    assert "would fix 2 findings in 1 file\n" in cli("fix", "--diff").err
+    result = cli(*command)
+    assert result.code == 0
+    assert "BN102" not in result.out
+    assert "fixed 2 findings in 1 file" in result.err
+    assert "no_grad" not in cli.read(layer)
+
+
+STATS = """
+def center(x):
+    m = x.mean(0).detach()
+    y = x - m
+    return m, y
+"""
+RUNNING = """import torch
+from b import center
+
+
+class Norm(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(3))
+
+    def forward(self, x):
+        m, y = center(x)
+        self.running_mean = 0.9 * self.running_mean + 0.1 * m
+        return y if self.training else x - self.running_mean
+"""
+
+
+def test_what_the_fix_of_a_file_brings_to_light_in_one_before_it_is_fixed_in_the_same_run(cli: Cli) -> None:
+    """Without its detach, the mean would take its graph into the running statistic of the other file."""
+    cli.write("a.py", RUNNING)
+    cli.write("b.py", STATS)
+    shown = cli("fix", "--diff")
+    assert cli("fix").code == 0
+    assert ("detach" in cli.read("b.py"), "detach" in cli.read("a.py")) == (False, True)
+    assert {line.split(" ")[1] for line in shown.out.splitlines() if line.startswith("+++ ")} == {"a.py", "b.py"}
+    before = cli.read("a.py"), cli.read("b.py")
+    assert cli("fix").err.startswith("fixed 0 findings")
+    assert (cli.read("a.py"), cli.read("b.py")) == before
+    assert cli("check").code == 0
