@@ -12,7 +12,8 @@ import click
 
 from bnlint import __version__
 from bnlint.cache import clean as remove_cache
-from bnlint.config import KEYS, as_toml
+from bnlint.config import KEYS
+from bnlint.configtext import as_toml
 from bnlint.errors import InputError, UsageError, needing, one_line, told
 from bnlint.finding import Finding
 from bnlint.known import read_baseline, unknown, write_baseline
@@ -23,6 +24,7 @@ from bnlint.report import statistics
 from bnlint.sensible import require_checkable, require_fixable, require_other_output
 from bnlint.settings import Settings
 from bnlint.shell import Paper, mild, relative, summarize
+from bnlint.source.spelling import absolute
 from bnlint.sources import Sources
 from bnlint.targets import Targets, sort_targets
 
@@ -217,6 +219,15 @@ def _conclude(found: Sequence[Finding], seen: _Seen, sources: Sources, settings:
         )
     if not settings.options["quiet"]:
         summarize(found, seen.told, settings.base.fail_on)
+        for path in _elsewhere(found, sources):
+            click.echo(f"{one_line(path)} is used by what was named: name it too for its fixes", err=True)
+
+
+def _elsewhere(found: Sequence[Finding], sources: Sources) -> list[str]:
+    """Return the source files that have findings of source and are none of those that were checked."""
+    checked = {absolute(path) for path in sources.files}
+    places = {f.location.path: None for f in found if f.location is not None and f.module is None}
+    return [path for path in places if absolute(Path(path)) not in checked]
 
 
 def _exit_code(found: Sequence[Finding], settings: Settings) -> int:

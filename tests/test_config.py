@@ -71,6 +71,20 @@ def test_unknown_key_names_the_nearest(tmp_path: Path, key: str, near: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("line-length = 100", "`bnlint config --isolated` lists the keys"),  # like none of them
+        ('[tool.bnlint]\nselect = ["BN1"]', "[tool.bnlint] is for pyproject.toml; this file has its keys at the top"),
+    ],
+)
+def test_what_is_like_no_key_is_not_likened_to_one(tmp_path: Path, text: str, hint: str) -> None:
+    write(tmp_path / "bnlint.toml", text)
+    with pytest.raises(UsageError, match="unknown key") as caught:
+        load(tmp_path)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
     ("text", "what"),
     [
         ('select = "BN1"', "`select` must be a list of strings"),

@@ -80,3 +80,13 @@ def test_what_the_fix_of_a_file_brings_to_light_in_one_before_it_is_fixed_in_the
     assert cli("fix").err.startswith("fixed 0 findings")
     assert (cli.read("a.py"), cli.read("b.py")) == before
     assert cli("check").code == 0
+
+
+def test_a_finding_in_a_file_that_was_not_named_is_told_as_such(cli: Cli) -> None:
+    cli.write("layer.py", LAYER)
+    cli.write("model.py", MODEL.format("layer"))
+    said = "layer.py is used by what was named: name it too for its fixes\n"
+    assert cli("check", "model.py").err.endswith(said)
+    for named in (["."], ["model.py", "layer.py"], ["model.py", str(cli.folder / "layer.py")]):
+        assert said not in cli("check", *named).err
+    assert said not in cli("check", "-q", "model.py").err
