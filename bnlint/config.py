@@ -226,8 +226,8 @@ def require_known(config: Config, codes: Collection[str]) -> None:
     """
     for pattern in config.rules:
         if not pattern or not any(_matches((pattern,), code) for code in codes):
-            near = nearest(pattern.upper(), sorted(codes))
-            hint = f"the nearest is `{near}`" if near else None
+            near = nearest(pattern.upper(), sorted(codes), cutoff=0.6)
+            hint = f"the nearest is `{near}`" if near else "bnlint rule"  # which lists them
             where = str(config.file) if config.file is not None else None
             raise UsageError(f"no rule has the code `{one_line(pattern)}`", where=where, hint=hint)
 
