@@ -90,3 +90,18 @@ def test_a_finding_in_a_file_that_was_not_named_is_told_as_such(cli: Cli) -> Non
     for named in (["."], ["model.py", "layer.py"], ["model.py", str(cli.folder / "layer.py")]):
         assert said not in cli("check", *named).err
     assert said not in cli("check", "-q", "model.py").err
+
+
+def test_an_excluded_file_says_nothing_by_way_of_one_that_uses_it(cli: Cli) -> None:
+    cli.write("vendored/layer.py", LAYER)
+    cli.write("model.py", MODEL.format("vendored.layer"))
+    assert cli("check").code == 1
+    for command in ("check", "fix"):
+        assert cli(command, "--exclude", "vendored/").code == 0
+    cli.write("bnlint.toml", 'exclude = ["vendored/"]\n')
+    assert cli("check").code == cli("check", "--add-ignores", "why").code == 0
+    assert cli.read("vendored/layer.py") == LAYER
+    assert cli("check", "vendored/layer.py").code == 1
+    cli.write("own.py", "from vendored.stats import center\n\n\ndef norm(x):\n    return x - center(x)\n")
+    cli.write("vendored/stats.py", "def center(x):\n    return x.mean(0).detach()\n")
+    assert cli.lines() == ["vendored/stats.py:2:21: BN101"]  # it is used here
