@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 
+from bnlint.paths import is_file, is_folder
+
 
 class BnlintError(Exception):
     """bnlint could not do the job; a finding is never an exception.
@@ -65,6 +67,15 @@ def needing(extra: str, what: str, *modules: str) -> Iterator[None]:
             raise
         told = f"{what} {modules[0]}, which is not installed"
         raise BnlintError(told, hint=f'pip install "bnlint[{extra}]"') from error
+
+
+def lacking(error: BaseException) -> str | None:
+    """Say how the module that an import lacked can be imported, where it lies below `src`; else None."""
+    name = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    path = f"src/{name.replace('.', '/')}"
+    if name and (is_folder(path) or is_file(f"{path}.py")):
+        return f"{name} lies below src: install the project (pip install -e .), or set PYTHONPATH=src"
+    return None
 
 
 def told(error: BnlintError) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from bnlint.errors import InputError
+from bnlint.errors import InputError, lacking
 
 _MISSING = object()
 _NOT_RUN = (
@@ -185,7 +185,8 @@ def _failure(told: str, name: str, error: BaseException) -> InputError:
     where = f"{told}:{line}" if line else told
     match error:
         case ImportError(name=str(name)):
-            return InputError(f"cannot import {name}: {error}", where=where, hint=f"install {name}, or run where it is")
+            hint = lacking(error) or f"install {name}, or run where it is"
+            return InputError(f"cannot import {name}: {error}", where=where, hint=hint)
         case ImportError():
             hint = "a file that imports from its own package is named by its package: --allow PACKAGE"
             return InputError(f"cannot import: {error}", where=where, hint=hint)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from bnlint.errors import InputError, UntrustedError
+from bnlint.errors import InputError, UntrustedError, lacking
 
 # Of these, no layer calls eval or exec, imports, downloads, or opens a file, whatever its attributes are.
 _LAYERS = (
@@ -221,7 +221,8 @@ def _named(module: str, attribute: str) -> Any | None:
     try:
         return getattr(importlib.import_module(module), attribute, None)
     except (Exception, SystemExit) as error:
-        raise InputError(f"cannot import {module}: {error}", where=f"--allow {module}.{attribute}") from error
+        where, hint = f"--allow {module}.{attribute}", lacking(error) or "install it, or run where it is"
+        raise InputError(f"cannot import {module}: {error}", where=where, hint=hint) from error
 
 
 def _within(name: str, prefixes: tuple[str, ...]) -> bool:
