@@ -91,7 +91,9 @@ def fix(
 ) -> int:
     """Fix source files and repair checkpoints; return the exit code."""
     settings, sorted_targets = Settings(options), _sorted(targets, options)
-    require_fixable(sorted_targets, diff=diff, output=output, certificate=certificate, options=options)
+    require_fixable(
+        sorted_targets, diff=diff, output=output, in_place=in_place, certificate=certificate, options=options
+    )
     code = 0
     if sorted_targets.sources or sorted_targets.stdin:
         code = _fix_sources(_sources(sorted_targets, settings), settings, diff=diff)

@@ -48,7 +48,7 @@ def render(
 
 def print_table(certificates: Sequence[Certificate], console: Console) -> list[tuple[str, str]]:
     """Print a row for each certificate; return which classes became which."""
-    became = sorted({(c.class_before, c.class_after) for c in certificates})
+    became = sorted({(c.class_before, became_class(c)) for c in certificates})
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("layer", overflow="fold")
     if len(became) > 1:
@@ -56,12 +56,18 @@ def print_table(certificates: Sequence[Certificate], console: Console) -> list[t
     for name in ("error before", "after", "outputs moved"):
         table.add_column(name, justify="right", no_wrap=True)
     for c in certificates:
-        row = [Text(c.module or "(the model)"), *([Text(c.class_after)] if len(became) > 1 else [])]
+        row = [Text(c.module or "(the model)"), *([Text(became_class(c))] if len(became) > 1 else [])]
         after = c.gradient_error if c.numeric_error is None else max(c.gradient_error, c.numeric_error)
         numbers = (c.gradient_error_before, after, max(c.output_error, c.eval_error))
         table.add_row(*row, *(f"{number:.1e}" for number in numbers))
     console.print(table)
     return became
+
+
+def became_class(certificate: Certificate) -> str:
+    """Name the class that a layer became; whose it is, where both have one name."""
+    after = certificate.class_after
+    return f"torch.nn.{after}" if after == certificate.class_before and certificate.rung == "native" else after
 
 
 def _conclusion(
