@@ -222,6 +222,26 @@ def test_what_fix_asks_for_names_fix(user, cli):
         )
 
 
+def test_what_the_output_needs_is_named_as_in_the_file(user, cli):
+    """A class of the script that stays in the model has the name there that it had, wherever --code found it."""
+    (user / "script.py").write_text(
+        f"{TRAINING}\n\nclass Extra(nn.ReLU):\n    pass\n\n\n"
+        "if __name__ == '__main__':\n    torch.save(nn.Sequential(make(), Extra()), 'script.pt')\n"
+    )
+    assert run("script.py", cwd=user).returncode == 0
+    out = cli("fix", "script.pt", "--code", "script.py", "-o", "out.pt")[1]
+    assert "what the rest of the model needed: its script (__main__)\n" in out
+
+
+def test_a_misspelled_class_of_code_leads_to_the_nearest(user, cli):
+    assert "did you mean `make`?" in cli("check", "state.pt", "--code", "train.py", "--model", "maek")[2]
+
+
+def test_a_file_without_a_global_has_none_that_is_known(user, cli):
+    pytest.importorskip("safetensors.torch").save_file({"w": torch.ones(2)}, user / "w.safetensors")
+    assert "it names no global: it loads without" in cli("inspect", "w.safetensors")[1]
+
+
 def test_layers_of_torch_are_counted_beside_those_that_were_measured(user, cli):
     model = nn.Sequential(nn.BatchNorm2d(3), nn.LayerNorm(4), FusedBatchNorm2d(3))
     torch.save(model, user / "mixed.pt")

@@ -157,7 +157,10 @@ def _require_accepted(certificates: list[Certificate], path: Path) -> None:
 
 
 def _needs(found: Opened) -> tuple[str, ...]:
-    needs = {type(m).__module__ for _, model in modules(found.checkpoint.content) for m in model.modules()}
+    # A class of --code has the name of the file's stem here, and in the checkpoint the one that it had there.
+    homes = {cls: name.rpartition(".")[0] for name, cls in found.checkpoint.names.items()}
+    classes = {type(m) for _, model in modules(found.checkpoint.content) for m in model.modules()}
+    needs = {homes.get(cls, cls.__module__) for cls in classes}
     return tuple(sorted(name for name in needs if not name.startswith(("torch.", "torchvision.", "timm."))))
 
 

@@ -271,7 +271,7 @@ def _untrusted(path: Path, refused: list[str], trust: Trust) -> UntrustedError:
     else:
         code = " --code FILE.py" if own else ""
         hint = f"bnlint check {shlex.quote(str(path))}{code}{''.join(allow)}"
-        hint += f"   (FILE.py is where {', '.join(own)} is defined)" if own else ""
+        hint += f"   (FILE.py is where {', '.join(own)} {'is' if len(own) == 1 else 'are'} defined)" if own else ""
     count = "1 global" if len(refused) == 1 else f"{len(refused)} globals"
     what = f"needs {count} that nobody named; nothing in it was run:\n" + "\n".join(lines)
     return UntrustedError(what, where=str(path), hint=hint)

@@ -104,7 +104,7 @@ def _needed(certificates: Sequence[Certificate], needs: Sequence[str]) -> Iterat
     if "bnlint.layers" in needs:
         native = all(c.rung == "native" for c in certificates)
         yield f"loading it needs bnlint.layers{'; with --adopt-torch-conventions it would need torch alone' * native}"
-    others = [name for name in needs if name != "bnlint.layers"]
+    others = ["its script (__main__)" if name == "__main__" else name for name in needs if name != "bnlint.layers"]
     if others:
         yield f"loading it needs what the rest of the model needed: {', '.join(others)}"
 
