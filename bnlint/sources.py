@@ -139,7 +139,7 @@ def suppress(
     told = wanted(sources, settings)
     changed = add_ignores(sources.files, told, reason, failed=failed, vocabulary=settings.vocabulary)
     left = [finding for each in changed for finding in each.left]
-    count = sum(len(each.findings) for each in changed) - len(left)
+    count = sum(each.count for each in changed)
     files = sum(each.before != each.after for each in changed)
     if not quiet:
         click.echo(f"suppressed {count} finding{'s' * (count != 1)} in {files} file{'s' * (files != 1)}", err=True)

@@ -31,11 +31,7 @@ class FixedFile:
     @property
     def count(self) -> int:
         """How many findings in this file were fixed."""
-        before, after = (
-            sum(each.location is not None and each.location.path == str(self.path) for each in findings)
-            for findings in (self.findings, self.left)
-        )
-        return before - after
+        return len(_in_file(self.findings, self.path)) - len(_in_file(self.left, self.path))
 
     @property
     def diff(self) -> str:
@@ -126,25 +122,35 @@ def add_ignores(
 ) -> list[FixedFile]:
     """Write a comment for each wanted finding, which suppresses it, into the file that the finding is in.
 
-    What is left of all files is told with the first. `failed` is called for each file that cannot be read or written,
-    and is left out; without, that is an error.
+    What is left is told with the file that it is in, what is in none of them with the first. `failed` is called for each
+    file that cannot be read or written, which stays as it is; without, that is an error.
     """
     findings = [f for f in check_files(paths, vocabulary=vocabulary).findings if wanted(f)]
     changed: list[FixedFile] = []
     for path in paths:
         with _failing(failed):
-            own = tuple(f for f in findings if f.location is not None and f.location.path == str(path))
+            own = tuple(_in_file(findings, path))
             before = read(path)
             after = ignoring(before, str(path), own, reason) if any(f.code != "BN001" for f in own) else before
             changed.append(FixedFile(path, before, after, own, ()))
     written: list[FixedFile] = []
     for file in changed:
+        kept = replace(file, after=file.before)
         with _failing(failed):
             if file.after != file.before:
                 _replace(file)
-            written.append(file)
+            kept = file
+        written.append(kept)
     left = [f for f in check_files(paths, vocabulary=vocabulary).findings if wanted(f)]
-    return [replace(file, left=tuple(left) if not index else ()) for index, file in enumerate(written)]
+    elsewhere = [f for f in left if f.location is None or f.location.path not in map(str, paths)]
+    return [
+        replace(file, left=(*_in_file(left, file.path), *(elsewhere if not index else ())))
+        for index, file in enumerate(written)
+    ]
+
+
+def _in_file(findings: Iterable[Finding], path: Path) -> list[Finding]:
+    return [each for each in findings if each.location is not None and each.location.path == str(path)]
 
 
 @contextmanager
