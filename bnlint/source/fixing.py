@@ -122,8 +122,8 @@ def add_ignores(
 ) -> list[FixedFile]:
     """Write a comment for each wanted finding, which suppresses it, into the file that the finding is in.
 
-    What is left is told with the file that it is in, what is in none of them with the first. `failed` is called for each
-    file that cannot be read or written, which stays as it is; without, that is an error.
+    What is left is told with the file that it is in, and with the first where it is in none of them. `failed` is called
+    for each file that cannot be read or written, which stays as it is; without, that is an error.
     """
     findings = [f for f in check_files(paths, vocabulary=vocabulary).findings if wanted(f)]
     changed: list[FixedFile] = []
