@@ -139,6 +139,18 @@ def test_a_stop_in_another_file_is_told_where_it_is_used(flake8: Flake8) -> None
     assert line.endswith("(it stops in helper.py:4)")
 
 
+def test_a_finding_of_another_file_is_told_once_and_there(flake8: Flake8) -> None:
+    norm = "import torch\n\n\nclass N(torch.nn.Module):\n    def forward(self, x):\n        m = x.mean(-1).detach()\n"
+    flake8.write("norm.py", f"{norm}        return (x - m) / x.std(-1)\n")
+    flake8.write(
+        "model.py",
+        "import torch\nfrom norm import N\n\n\nclass M(torch.nn.Module):\n    def __init__(self):\n"
+        "        self.norm, self.head = N(), torch.nn.Linear(4, 4)\n\n"
+        "    def forward(self, x):\n        return self.head(self.norm(x))\n",
+    )
+    assert flake8.lines("model.py", "norm.py") == ["norm.py:6:23: BN101"]
+
+
 def test_bytes_of_all_kinds(flake8: Flake8) -> None:
     sources = {
         "bom": b"\xef\xbb\xbf" + BAD.encode(),
