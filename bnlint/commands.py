@@ -221,8 +221,8 @@ def _conclude(found: Sequence[Finding], seen: _Seen, sources: Sources, settings:
         )
     if not settings.options["quiet"]:
         summarize(found, seen.told, settings.base.fail_on)
-        for path in _elsewhere(found, sources):
-            click.echo(f"{one_line(path)} is used by what was named: name it too for its fixes", err=True)
+        for used in _elsewhere(found, sources):
+            click.echo(f"{one_line(used)} is used by what was named: name it too for its fixes", err=True)
 
 
 def _elsewhere(found: Sequence[Finding], sources: Sources) -> list[str]:
