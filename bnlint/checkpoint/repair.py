@@ -101,7 +101,7 @@ def repair_checkpoint(
     with _one_thread():
         certificates = repair_checked(checked, adopt_torch_conventions=adopt_torch_conventions, progress=progress)
     _require_accepted(certificates, path)
-    if certificates and recalibrate is not None:
+    if recalibrate is not None:  # of layers that were repaired before, too
         for _, model in found.models:
             recalibrate(model)
     moved: list[Move] = []
@@ -110,7 +110,7 @@ def repair_checkpoint(
         states = found.states or state_dicts(found.checkpoint.content, [item.key for item in had])
         follow(found.checkpoint.content, states, made, had)
         moved += made
-    written = bool(certificates) and _written(found, moved, output, trust)
+    written = bool(certificates or recalibrate) and _written(found, moved, output, trust)
     states_told = tuple(state.name for state in found.states)
     needs = () if found.states else _needs(found)
     return Repaired(tuple(certificates), written, needs, states_told, tuple(moved), origins)

@@ -14,6 +14,7 @@ from bnlint.certificate import Certificate
 
 #: relative changes of outputs below this are rounding
 VISIBLE = 1e-6
+_RECALIBRATED = "the running statistics of every batch normalization were recomputed"
 
 
 def render(
@@ -35,13 +36,15 @@ def render(
         needs: Modules outside torch, torchvision and timm that the output refers to.
         recalibrated: Whether running statistics were recomputed.
     """
+    written = f"{path} → {output}: written, read back and compared"
     if not certificates:
-        console.print(Text(f"{path}: every layer's gradient is right; nothing to repair, nothing written"))
+        then = f"\n{_RECALIBRATED}\n{written}" if recalibrated else ", nothing written"
+        console.print(Text(f"{path}: every layer's gradient is right; nothing to repair{then}"))
         return
     became = print_table(certificates, console)
     for line in _conclusion(certificates, became, recalibrated):
         console.print(Text(line))
-    console.print(Text(f"{path} → {output}: written, read back and compared"))
+    console.print(Text(written))
     for line in _needed(certificates, needs):
         console.print(Text(line))
 
@@ -93,7 +96,7 @@ def _conclusion(
     yield from moved_outputs(certificates)
     stale = [c.module or c.class_before for c in certificates if c.stale]
     if recalibrated:
-        yield "the running statistics of every batch normalization were recomputed"
+        yield _RECALIBRATED
     elif stale:
         yield f"running statistics that training never updated, and evaluation uses: {', '.join(stale)}"
     if not recalibrated and (stale or _moved(certificates) > VISIBLE):
