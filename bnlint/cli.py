@@ -106,7 +106,7 @@ def cli() -> None:
     """Find, prove and repair normalization layers whose batch statistics are cut out of autograd."""
 
 
-@cli.command()
+@cli.command(short_help="Find: source files, notebooks, checkpoints, live models.")
 @click.argument("targets", nargs=-1)
 @_source_options
 @_model_options
@@ -137,7 +137,7 @@ def check(**options: Any) -> int:
     return check(**options)
 
 
-@cli.command()
+@cli.command(short_help="Find and put right: source files and checkpoints.")
 @click.argument("targets", nargs=-1)
 @_source_options
 @_model_options
@@ -151,7 +151,7 @@ def check(**options: Any) -> int:
     help="Recompute running statistics from batches: data.pt, or MODULE:LOADER, which RUNS YOUR CODE.",
 )
 @click.option("--certificate", type=Path, metavar="FILE", help="Write the proof as JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option("-q", "--quiet", is_flag=True, help="Print what is left only.")
 def fix(**options: Any) -> int:
     """Remove the stops from source files, or repair the layers of a checkpoint.
 
@@ -163,7 +163,7 @@ def fix(**options: Any) -> int:
     return fix(**options)
 
 
-@cli.command()
+@cli.command(short_help="List what is inside a checkpoint; run nothing of it.")
 @click.argument("path", type=Path)
 @click.option("--output-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def inspect(path: Path, output_format: str) -> int:
@@ -176,7 +176,7 @@ def inspect(path: Path, output_format: str) -> int:
     return inspect(path, output_format)
 
 
-@cli.command()
+@cli.command(short_help="Print the settings that hold, and their source.")
 @click.argument("path", type=Path, default=".")
 @_config_options
 @_format_option
@@ -210,7 +210,7 @@ def clean(**options: Any) -> int:
     return clean(**options)
 
 
-@cli.command()
+@cli.command(short_help="Speak with an editor, on stdin and stdout.")
 @click.option("--stdio", is_flag=True, help="What it does anyway; some editors ask for it.")
 def server(stdio: bool) -> int:
     """Speak the language server protocol with an editor, on stdin and stdout."""
@@ -236,8 +236,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else "bnlint"
+        command = " ".join(["bnlint", *(each for each in arguments[:1] if each in cli.commands)])
         code = _fail(UsageError(error.format_message(), hint=f"{command} --help"))
     except BnlintError as error:
         code = _fail(error)

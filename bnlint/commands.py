@@ -12,7 +12,8 @@ import click
 
 from bnlint import __version__
 from bnlint.cache import clean as remove_cache
-from bnlint.config import KEYS, as_toml
+from bnlint.config import KEYS
+from bnlint.configtext import as_toml
 from bnlint.errors import InputError, UsageError, needing, one_line, told
 from bnlint.finding import Finding
 from bnlint.known import read_baseline, unknown, write_baseline
@@ -23,6 +24,7 @@ from bnlint.report import statistics
 from bnlint.sensible import require_checkable, require_fixable, require_other_output
 from bnlint.settings import Settings
 from bnlint.shell import Paper, mild, relative, summarize
+from bnlint.source.spelling import absolute
 from bnlint.sources import Sources
 from bnlint.targets import Targets, sort_targets
 
@@ -89,7 +91,9 @@ def fix(
 ) -> int:
     """Fix source files and repair checkpoints; return the exit code."""
     settings, sorted_targets = Settings(options), _sorted(targets, options)
-    require_fixable(sorted_targets, diff=diff, output=output, certificate=certificate, options=options)
+    require_fixable(
+        sorted_targets, diff=diff, output=output, in_place=in_place, certificate=certificate, options=options
+    )
     code = 0
     if sorted_targets.sources or sorted_targets.stdin:
         code = _fix_sources(_sources(sorted_targets, settings), settings, diff=diff)
@@ -217,6 +221,15 @@ def _conclude(found: Sequence[Finding], seen: _Seen, sources: Sources, settings:
         )
     if not settings.options["quiet"]:
         summarize(found, seen.told, settings.base.fail_on)
+        for used in _elsewhere(found, sources):
+            click.echo(f"{one_line(used)} is used by what was named: name it too for its fixes", err=True)
+
+
+def _elsewhere(found: Sequence[Finding], sources: Sources) -> list[str]:
+    """Return the source files that have findings of source and are none of those that were checked."""
+    checked = {absolute(path) for path in sources.files}
+    places = {f.location.path: None for f in found if f.location is not None and f.module is None}
+    return [path for path in places if absolute(Path(path)) not in checked]
 
 
 def _exit_code(found: Sequence[Finding], settings: Settings) -> int:
@@ -251,6 +264,6 @@ def _fix_sources(sources: Sources, settings: Settings, *, diff: bool) -> int:
 
 
 def _fixed(fixed: Sequence[FixedFile], verb: str) -> str:
-    count = sum(len(file.findings) - len(file.left) for file in fixed)
+    count = sum(file.count for file in fixed)
     files = sum(file.before != file.after for file in fixed)
     return f"{verb} {count} finding{'s' * (count != 1)} in {files} file{'s' * (files != 1)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, fields
@@ -227,27 +226,10 @@ def require_known(config: Config, codes: Collection[str]) -> None:
     """
     for pattern in config.rules:
         if not pattern or not any(_matches((pattern,), code) for code in codes):
-            near = nearest(pattern.upper(), sorted(codes))
-            hint = f"the nearest is `{near}`" if near else None
+            near = nearest(pattern.upper(), sorted(codes), cutoff=0.6)
+            hint = f"the nearest is `{near}`" if near else "bnlint rule"  # which lists them
             where = str(config.file) if config.file is not None else None
             raise UsageError(f"no rule has the code `{one_line(pattern)}`", where=where, hint=hint)
-
-
-def as_toml(config: Config, key: str) -> str:
-    """Write a setting as a line of TOML, as a comment where it has no value."""
-    value = getattr(config, KEYS[key])
-    if value is None:
-        return f"# {key} = ..."
-    if KEYS[key] == "per_file_ignores":
-        listed = ", ".join(f"{_toml(pattern)} = {_toml(codes)}" for pattern, codes in value)
-        return f"{key} = {{ {listed} }}" if listed else f"{key} = {{}}"
-    return f"{key} = {_toml(value)}"
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _matches(patterns: tuple[str, ...], code: str) -> bool:
@@ -287,10 +269,7 @@ def _config(table: object, file: Path) -> Config:
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in KEYS:
-            near = nearest(key, KEYS)
-            raise UsageError(
-                f"unknown key `{one_line(key)}`", where=str(file), hint=f"the nearest known key is `{near}`"
-            )
+            raise UsageError(f"unknown key `{one_line(key)}`", where=str(file), hint=_instead_of(key))
         try:
             values[KEYS[key]] = readers[KEYS[key]](value)
         except _Unfit as unfit:
@@ -298,3 +277,11 @@ def _config(table: object, file: Path) -> Config:
             hint = f"such as `{key} = {example}`"
             raise UsageError(f"`{key}` must be {what}", where=str(file), hint=hint) from None
     return Config(**values, file=file.absolute(), given=frozenset(table))
+
+
+def _instead_of(key: str) -> str:
+    """Say what to write where a key is unknown."""
+    if key == "tool":
+        return "[tool.bnlint] is for pyproject.toml; this file has its keys at the top"
+    near = nearest(key, KEYS, cutoff=0.5)
+    return f"the nearest known key is `{near}`" if near else "`bnlint config --isolated` lists the keys"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
+
+from bnlint.paths import is_file, is_folder
 
 
 class BnlintError(Exception):
@@ -66,6 +69,15 @@ def needing(extra: str, what: str, *modules: str) -> Iterator[None]:
         raise BnlintError(told, hint=f'pip install "bnlint[{extra}]"') from error
 
 
+def lacking(error: BaseException) -> str | None:
+    """Say how the module that an import lacked can be imported, where it lies below `src`; else None."""
+    name = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    path = f"src/{name.replace('.', '/')}"
+    if name and (is_folder(path) or is_file(f"{path}.py")):
+        return f"{name} lies below src: install the project (pip install -e .), or set PYTHONPATH=src"
+    return None
+
+
 def told(error: BnlintError) -> str:
     """Return what a terminal says of an error: one line, and one more with the hint."""
     kind = "usage" if isinstance(error, UsageError) else "error"
@@ -76,10 +88,15 @@ def told(error: BnlintError) -> str:
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.0) -> str | None:
-    """Return the known name that is most like another one, None where none is."""
-    from difflib import get_close_matches  # only what goes wrong needs it
+    """Return the known name that is most like another one, of several that which begins like it; None where none is."""
+    from difflib import SequenceMatcher  # only what goes wrong needs it
 
-    return next(iter(get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
+    def likeness(each: str) -> tuple[float, int]:
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(each, name, strict=False))
+        return SequenceMatcher(None, each, name).ratio(), sum(1 for _ in same)
+
+    best = max(known, key=likeness, default=None)
+    return best if best is not None and likeness(best)[0] >= cutoff else None
 
 
 def one_line(text: str) -> str:

@@ -140,3 +140,9 @@ class Finding:
     fix: Fix | None = None
     measurement: Measurement | None = None
     about: str | None = None
+
+    def __str__(self) -> str:
+        """Return it in one line: `path:line:column: CODE message`, or its layer where nobody knows the line."""
+        at = self.location
+        where = f"{at.place}:{at.line}:{at.column}" if at else (self.module.module if self.module else "") or "(root)"
+        return f"{where}: {self.code} {self.message}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -11,8 +10,9 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
-from bnlint.errors import CaptureWarning, GradientWarning
+from bnlint.errors import CaptureWarning, GradientWarning, UsageError
 from bnlint.finding import Finding
+from bnlint.model.callers import of_user, require_module
 from bnlint.model.capture import is_plain_run
 from bnlint.model.check import judged
 from bnlint.model.layers import find_layers
@@ -49,7 +49,8 @@ class Watch:
 
     def __init__(self, model: nn.Module, on_findings: Literal["warn", "raise"] = "warn") -> None:
         if on_findings not in ("warn", "raise"):
-            raise ValueError(f'on_findings is "warn" or "raise", not {on_findings!r}')
+            raise UsageError(f'on_findings is "warn" or "raise", not {on_findings!r}')
+        require_module(model)
         self.findings: list[Finding] | None = None
         self._raises = on_findings == "raise"
         self._model = model
@@ -101,14 +102,14 @@ class Watch:
             if self._raises:
                 raise
             what = f"the first training step could not be checked: {first_line(error) or type(error).__name__}"
-            warnings.warn(what, CaptureWarning, stacklevel=_of_user())
+            warnings.warn(what, CaptureWarning, stacklevel=of_user())
             return
         findings = wrong(self.findings)
         text = told(findings, type(_bare(self._model)).__name__) if findings else ""
         if findings and self._raises:
             raise AssertionError(text)
         if findings and rank() == 0:  # the first process speaks for all
-            warnings.warn(text, GradientWarning, stacklevel=_of_user())
+            warnings.warn(text, GradientWarning, stacklevel=of_user())
 
 
 def _check(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Finding]:
@@ -132,11 +133,3 @@ def _bare(model: nn.Module) -> nn.Module:
             model = inner
         else:
             return model
-
-
-def _of_user() -> int:
-    """Return the stack level, for a warning in the caller, of the code that called the model."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("bnlint", "torch"):
-        level, frame = level + 1, frame.f_back
-    return level

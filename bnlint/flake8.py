@@ -17,6 +17,7 @@ from bnlint.settings import Settings
 from bnlint.source.check import check_source
 from bnlint.source.discover import is_excluded
 from bnlint.source.project import Project
+from bnlint.source.spelling import absolute
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,18 @@ class Plugin:
         settings, project = _run().settings, _run().project
         if is_excluded(Path(self._path), settings.excludes):
             return []
-        return [f for f in check_source(_encoded(self._text), self._path, project) if settings.wanted(f)]
+        found = [f for f in check_source(_encoded(self._text), self._path, project) if settings.wanted(f)]
+        return [finding for finding in found if not _told_elsewhere(finding, self._path, project)]
+
+
+def _told_elsewhere(finding: Finding, path: str, project: Project) -> bool:
+    """Whether nothing of a finding is in the file, and the file that it is in says it too."""
+    places = [place for place in (finding.location, *(mark.location for mark in finding.marks)) if place is not None]
+    if not places or any(place.path == path for place in places):
+        return False
+    other = project.read(absolute(Path(places[0].path)))
+    there = check_source(other.text.text.encode(), places[0].path) if other is not None else []
+    return any((f.code, f.location, f.statistic) == (finding.code, finding.location, finding.statistic) for f in there)
 
 
 def _place(finding: Finding, path: str) -> tuple[int, int, str]:

@@ -31,6 +31,8 @@ def rule(code: str | None, every: bool, test: bool, **options: Any) -> int:
             click.echo(row if not paper.is_terminal or len(row) <= paper.width else f"{row[: paper.width - 3]}...")
         return 0
     if code is not None and code.upper() not in pages:
+        if named := next((page for page in pages.values() if page.name == code.lower()), None):
+            raise UsageError(f"`{code}` is a rule's name; its code is wanted", hint=f"bnlint rule {named.code}")
         require_known(Config(select=(code,)), pages)
         raise UsageError(f"`{code}` is a family of rules", hint="bnlint rule")
     for page in pages.values():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sys
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnlint import __version__
-from bnlint.errors import InputError, needing, one_line
+from bnlint.errors import BnlintError, InputError, needing, one_line
 from bnlint.finding import Finding
 from bnlint.overview import LayerOverview, ModelOverview, Overview
 from bnlint.report.state_dicts import Outcome
@@ -84,9 +85,10 @@ def check(targets: Targets, options: Mapping[str, Any]) -> Measured:
 
 def _told(layers: Sequence[LayerOverview]) -> str:
     measured = sum(layer.measurement is not None for layer in layers)
+    native = sum(layer.measurement is None and not layer.problem for layer in layers)
     if measured:
-        return f"{measured} normalization layer{'s' * (measured != 1)} measured"
-    native = sum(not layer.problem for layer in layers)
+        beside = f", {native} more {'are' if native != 1 else 'is'} torch's own" if native else ""
+        return f"{measured} normalization layer{'s' * (measured != 1)} measured{beside}"
     return f"{native} normalization layers, all of them torch's own" if native else "no normalization found"
 
 
@@ -98,7 +100,8 @@ def _described(options: Mapping[str, Any]) -> str:
 def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, certificate: Path | None) -> None:
     """Repair a checkpoint, write it, and print what was proved."""
     quiet = options["quiet"]
-    with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
+    needed = needing("torch", "models need", "torch")
+    with _hints_of_fix(path, output), needed, contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
         from bnlint.checkpoint.proof import digest, proof
         from bnlint.checkpoint.repair import repair_checkpoint
         from bnlint.model.inputs import parse_inputs, read_or_called, usable_device
@@ -141,6 +144,20 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
         else:
             told = batches is not None
             render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs, recalibrated=told)
+
+
+@contextlib.contextmanager
+def _hints_of_fix(path: Path, output: Path) -> Iterator[None]:
+    """Let hints that name the command to run name this one."""
+    try:
+        yield
+    except BnlintError as error:
+        command, _, rest = (error.hint or "").partition("bnlint check ")
+        if rest and not command:
+            options, gap, remark = rest.partition("   ")
+            where = "--in-place" if output == path else f"-o {shlex.quote(str(output))}"
+            error.hint = f"bnlint fix {options} {where}{gap}{remark}"
+        raise
 
 
 def inspect(path: Path, output_format: str) -> int:

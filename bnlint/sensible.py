@@ -51,7 +51,13 @@ def require_checkable(targets: Targets, settings: Settings) -> None:
 
 
 def require_fixable(
-    targets: Targets, *, diff: bool, output: Path | None, certificate: Path | None, options: Mapping[str, Any]
+    targets: Targets,
+    *,
+    diff: bool,
+    output: Path | None,
+    in_place: bool,
+    certificate: Path | None,
+    options: Mapping[str, Any],
 ) -> None:
     """Refuse options of `fix` that do not fit each other, the targets or the disk."""
     _require_models(targets, options)
@@ -72,6 +78,11 @@ def require_fixable(
             raise UsageError(f"{option} is for a checkpoint; source is fixed in place", hint="bnlint fix --diff")
         if file is not None:
             atomic.require_place(file)
+    if output is not None and in_place:
+        raise UsageError("-o writes another file, and --in-place the one that is read", hint="take one of them")
+    for path in targets.checkpoints:
+        if output is not None and _same(output, path):
+            raise UsageError("-o is the file that is read", where=str(output), hint=f"bnlint fix {path} --in-place")
 
 
 def require_other_output(files: Sequence[Path], output: Path | None, report: Path | None) -> None:

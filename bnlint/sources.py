@@ -16,6 +16,7 @@ from bnlint.reader import Reader
 from bnlint.settings import Settings
 from bnlint.shell import progress, warn_of_cache
 from bnlint.source.discover import discover, is_excluded, is_notebook
+from bnlint.source.spelling import absolute
 from bnlint.targets import Targets
 
 if TYPE_CHECKING:
@@ -69,6 +70,26 @@ def find(targets: Targets, settings: Settings) -> Sources:
     return Sources(files, unreadable=tuple(unreadable))
 
 
+def wanted(sources: Sources, settings: Settings) -> Callable[[Finding], bool]:
+    """Return whether a finding is to be told.
+
+    A file that is excluded may be used by one that is checked. What begins, stops and ends in it is left out with it.
+    """
+    checked = {absolute(path) for path in sources.files}
+
+    def told(finding: Finding) -> bool:
+        marks = (mark.location for mark in finding.marks)
+        places = {absolute(Path(each.path)) for each in (finding.location, *marks) if each is not None}
+        left_out = (
+            bool(places)
+            and places.isdisjoint(checked)
+            and all(is_excluded(place, settings.excludes) for place in places)
+        )
+        return settings.wanted(finding) and not left_out
+
+    return told
+
+
 def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
     """Check source and return what was found; of the findings, only those that are wanted."""
     from bnlint.source.files import CheckedFiles, check_files
@@ -86,7 +107,7 @@ def check(sources: Sources, settings: Settings, quiet: bool) -> CheckedFiles:
         each = [(path, inspect(sources.text, str(path), project)) for path in sources.files]
         found = tuple(finding for _, of_file in each for finding in of_file.findings)
         checked = CheckedFiles(found, tuple((path, name) for path, of_file in each for name in of_file.lost), ())
-    findings = tuple(f for f in checked.findings if settings.wanted(f))
+    findings = tuple(filter(wanted(sources, settings), checked.findings))
     return replace(checked, findings=findings, unreadable=(*sources.unreadable, *checked.unreadable))
 
 
@@ -97,15 +118,13 @@ def fix(sources: Sources, settings: Settings, *, write: bool, failed: Callable[[
     """
     from bnlint.source.fixing import fix_files, fix_text
 
-    unsafe = settings.base.unsafe_fixes
+    unsafe, told = settings.base.unsafe_fixes, wanted(sources, settings)
     if sources.text is None:
-        return fix_files(
-            sources.files, settings.wanted, write=write, unsafe=unsafe, failed=failed, vocabulary=settings.vocabulary
-        )
+        return fix_files(sources.files, told, write=write, unsafe=unsafe, failed=failed, vocabulary=settings.vocabulary)
     from bnlint.source.project import Project
 
     project = Project(sources.files, settings.vocabulary)
-    return [fix_text(path, sources.text, settings.wanted, project, unsafe=unsafe) for path in sources.files]
+    return [fix_text(path, sources.text, told, project, unsafe=unsafe) for path in sources.files]
 
 
 def suppress(
@@ -117,9 +136,10 @@ def suppress(
     """
     from bnlint.source.fixing import add_ignores
 
-    changed = add_ignores(sources.files, settings.wanted, reason, failed=failed, vocabulary=settings.vocabulary)
+    told = wanted(sources, settings)
+    changed = add_ignores(sources.files, told, reason, failed=failed, vocabulary=settings.vocabulary)
     left = [finding for each in changed for finding in each.left]
-    count = sum(len(each.findings) for each in changed) - len(left)
+    count = sum(each.count for each in changed)
     files = sum(each.before != each.after for each in changed)
     if not quiet:
         click.echo(f"suppressed {count} finding{'s' * (count != 1)} in {files} file{'s' * (files != 1)}", err=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from bnlint.config import KEYS, Config, as_toml, meaning
+from bnlint.config import KEYS, Config, meaning
+from bnlint.configtext import as_toml
 from bnlint.pages import Page, load_pages
 
 _RULES = Path(__file__).parent.parent / "rules"

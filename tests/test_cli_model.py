@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from hostile import ATTACKS, write_attack, write_bad
+from torch import nn
 
 from bnlint.cli import main
+from bnlint.layers import FusedBatchNorm2d
 
 ROOT = Path(__file__).parent.parent
 
@@ -201,6 +203,50 @@ def test_a_repaired_file_keeps_conventions_and_says_what_it_needs(user, cli):
         torch.testing.assert_close(layer(x), (x - mean) / (var + 1e-5).sqrt())
     assert not after[1].running_mean.any()
     assert cli("check", "repaired.pt", "--allow", "bnlint.layers")[0] == 0
+
+
+def test_the_input_is_not_overwritten_by_naming_it_twice(user, cli):
+    before = (user / "model.pt").read_bytes()
+    (user / "link.pt").symlink_to("model.pt")
+    for output in ("model.pt", str(user / "model.pt"), "link.pt"):
+        code, _, err = cli("fix", "model.pt", "--code", "train.py", "-o", output)
+        assert (code, err.splitlines()[-1]) == (2, "  try: bnlint fix model.pt --in-place")
+    assert cli("fix", "model.pt", "--code", "train.py", "-o", "other.pt", "--in-place")[0] == 2
+    assert (user / "model.pt").read_bytes() == before and not (user / "other.pt").exists()
+
+
+def test_what_fix_asks_for_names_fix(user, cli):
+    for where in (["-o", "other.pt"], ["--in-place"]):
+        assert (
+            f"try: bnlint fix model.pt --code FILE.py {' '.join(where)}   (FILE.py" in cli("fix", "model.pt", *where)[2]
+        )
+
+
+def test_what_the_output_needs_is_named_as_in_the_file(user, cli):
+    """A class of the script that stays in the model has the name there that it had, wherever --code found it."""
+    (user / "script.py").write_text(
+        f"{TRAINING}\n\nclass Extra(nn.ReLU):\n    pass\n\n\n"
+        "if __name__ == '__main__':\n    torch.save(nn.Sequential(make(), Extra()), 'script.pt')\n"
+    )
+    assert run("script.py", cwd=user).returncode == 0
+    out = cli("fix", "script.pt", "--code", "script.py", "-o", "out.pt")[1]
+    assert "what the rest of the model needed: its script (__main__)\n" in out
+
+
+def test_a_misspelled_class_of_code_leads_to_the_nearest(user, cli):
+    assert "did you mean `make`?" in cli("check", "state.pt", "--code", "train.py", "--model", "maek")[2]
+
+
+def test_a_file_without_a_global_has_none_that_is_known(user, cli):
+    pytest.importorskip("safetensors.torch").save_file({"w": torch.ones(2)}, user / "w.safetensors")
+    assert "it names no global: it loads without" in cli("inspect", "w.safetensors")[1]
+
+
+def test_layers_of_torch_are_counted_beside_those_that_were_measured(user, cli):
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.LayerNorm(4), FusedBatchNorm2d(3))
+    torch.save(model, user / "mixed.pt")
+    err = cli("check", "mixed.pt", "--allow", "bnlint.layers", "--input", "2x3x4x4")[2]
+    assert "no findings (1 normalization layer measured, 2 more are torch's own)" in err
 
 
 def test_in_place(user, cli):

@@ -16,7 +16,7 @@ from stops import batch, net, stop_lines
 from torch import Tensor, nn
 
 import bnlint
-from bnlint.errors import CaptureWarning, GradientWarning
+from bnlint.errors import CaptureWarning, GradientWarning, UsageError
 
 
 class Dropping(nn.Module):
@@ -107,7 +107,7 @@ def test_it_raises_where_that_is_asked_for() -> None:
         model(batch())
     assert watched.findings
     assert model(batch()).requires_grad  # it is gone
-    with pytest.raises(ValueError, match="on_findings"):
+    with pytest.raises(UsageError, match="on_findings"):
         bnlint.watch(model, on_findings="ask")  # type: ignore[arg-type]
 
 

@@ -139,6 +139,23 @@ def test_a_stop_in_another_file_is_told_where_it_is_used(flake8: Flake8) -> None
     assert line.endswith("(it stops in helper.py:4)")
 
 
+def test_a_finding_of_another_file_is_told_once_and_there(flake8: Flake8) -> None:
+    flake8.write(
+        "norm.py",
+        "import torch\n\n\nclass N(torch.nn.Module):\n    def forward(self, x):\n        with torch.no_grad():\n"
+        "            m = x.mean(-1, keepdim=True)\n            s = x.std(-1, keepdim=True)\n"
+        "        return (x - m) / (s + 1e-6)\n",
+    )
+    flake8.write(
+        "model.py",
+        "import torch\nfrom norm import N\n\n\nclass M(torch.nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.norm = N()\n        self.head = torch.nn.Linear(4, 4)\n\n"
+        "    def forward(self, x):\n        return self.head(self.norm(x))\n",
+    )
+    found = [line for line in flake8.lines("model.py", "norm.py") if "BN102" in line]
+    assert found == ["norm.py:7:17: BN102", "norm.py:8:17: BN102"]
+
+
 def test_bytes_of_all_kinds(flake8: Flake8) -> None:
     sources = {
         "bom": b"\xef\xbb\xbf" + BAD.encode(),

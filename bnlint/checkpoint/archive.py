@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bnlint.checkpoint.disassemble import Program, disassemble
@@ -16,28 +18,45 @@ _DAMAGED = "copy or download it again"
 
 
 def require_sound(path: Path) -> None:
-    """Refuse an archive that is damaged, or made to be read in another way than torch writes it.
+    """Refuse an archive that is damaged, or made to be read in another way than torch writes it; and a broken pickle.
+
+    Raises:
+        InputError: Says what is wrong with it.
+    """
+    require_whole(path)
+    with reading(path):
+        try:
+            program_of(path)
+        except ValueError as error:
+            raise InputError(f"damaged: {error}", where=str(path), hint=_DAMAGED) from error
+
+
+def require_whole(path: Path) -> None:
+    """Refuse an archive in which a part is damaged, or made to be read in another way than torch writes it.
 
     Each part is read once, in pieces, and held against its checksum: torch itself does not look at them.
 
     Raises:
         InputError: Says what is wrong with it.
     """
-    try:
+    with reading(path):
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
             wrong = _wrong(infos, path.stat().st_size)
             wrong = wrong or next(filter(None, (_wrong_part(info, archive) for info in infos)), None)
         if wrong:
             raise InputError(wrong, where=str(path), hint=_DAMAGED)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say of an archive that it is damaged: that shows as one of half a dozen errors."""
+    try:
+        yield
     except InputError:
         raise
-    except Exception as error:  # damage anywhere in the archive shows as one of half a dozen errors
+    except Exception as error:
         raise InputError("damaged: a part of the archive cannot be read", where=str(path), hint=_DAMAGED) from error
-    try:
-        program_of(path)
-    except ValueError as error:
-        raise InputError(f"damaged: {error}", where=str(path), hint=_DAMAGED) from error
 
 
 def program_of(path: Path) -> Program:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from bnlint.errors import InputError
+from bnlint.errors import InputError, lacking, nearest
 
 _MISSING = object()
 _NOT_RUN = (
@@ -64,13 +64,17 @@ def named(name: str, files: Sequence[Code]) -> Any:
     Raises:
         InputError: No file defines it, or one cannot be run.
     """
+    callables: list[str] = []
     for code in files:
-        value = vars(_run(code)).get(name)
-        if callable(value):
-            return value
+        module = vars(_run(code))
+        if callable(module.get(name)):
+            return module[name]
+        callables += [each for each, value in module.items() if callable(value)]
+    near = nearest(name, callables, cutoff=0.6)
     told = ", ".join(str(code.path) for code in files)
     what = f"no class or function `{name}` is defined in {told}" if files else "names no module, and there is no --code"
-    raise InputError(what, where=f"--model {name}", hint="--model PKG.MODULE:FACTORY, or --code FILE.py --model NAME")
+    hint = f"did you mean `{near}`?" if near else "--model PKG.MODULE:FACTORY, or --code FILE.py --model NAME"
+    raise InputError(what, where=f"--model {name}", hint=hint)
 
 
 def _run(code: Code) -> ModuleType:
@@ -185,7 +189,8 @@ def _failure(told: str, name: str, error: BaseException) -> InputError:
     where = f"{told}:{line}" if line else told
     match error:
         case ImportError(name=str(name)):
-            return InputError(f"cannot import {name}: {error}", where=where, hint=f"install {name}, or run where it is")
+            hint = lacking(error) or f"install {name}, or run where it is"
+            return InputError(f"cannot import {name}: {error}", where=where, hint=hint)
         case ImportError():
             hint = "a file that imports from its own package is named by its package: --allow PACKAGE"
             return InputError(f"cannot import: {error}", where=where, hint=hint)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from bnlint.checkpoint.archive import reading, require_whole
 from bnlint.checkpoint.formats import Checkpoint
 from bnlint.checkpoint.trust import Trust, printable
 from bnlint.errors import InputError, UntrustedError
@@ -33,15 +34,18 @@ def load_compiled(path: Path, trust: Trust | None = None, map_location: str = "c
     trusted = trust is not None and trust.everything
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name.partition("/")[2] or name for name in archive.namelist()]  # older exports have no folder
-            if "constants.pkl" in names:
-                asked = [] if trusted else _asked(archive)
-            elif any(name.startswith("models/") for name in names) or "serialized_exported_program.json" in names:
-                asked = [] if trusted else ["pickles that torch.export.load runs"]
-            else:
-                return None
-    except (OSError, zipfile.BadZipFile):
+            listed = archive.namelist()
+    except Exception:  # damage anywhere in the directory shows as one of half a dozen errors
         return None  # `formats.load` says what is wrong with it
+    names = [name.partition("/")[2] for name in listed]
+    # What torch 2.6 exported is in no folder.
+    exported = any(name.startswith("models/") for name in names) or "serialized_exported_program.json" in listed
+    if "constants.pkl" not in names and not exported:
+        return None
+    require_whole(path)
+    asked: list[str] = []
+    if not trusted:
+        asked = _asked(path) if "constants.pkl" in names else ["pickles that torch.export.load runs"]
     if asked:
         what = f"holds {', '.join(asked)}; nothing in it was run"
         hint = f"bnlint check {shlex.quote(str(path))} --trust   (only if you trust whoever made it)"
@@ -49,13 +53,14 @@ def load_compiled(path: Path, trust: Trust | None = None, map_location: str = "c
     return Checkpoint(path, _loaded(path, map_location, script="constants.pkl" in names))
 
 
-def _asked(archive: zipfile.ZipFile) -> list[str]:
+def _asked(path: Path) -> list[str]:
     asked: set[str] = set()
-    for info in archive.infolist():
-        if info.filename.partition("/")[2].startswith("code/") and info.filename.endswith(".py"):
-            if info.file_size > _LARGEST:
-                return ["code of an extraordinary size"]
-            asked.update(printable(match.decode()) for match in _DANGEROUS.findall(archive.read(info)))
+    with reading(path), zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.filename.partition("/")[2].startswith("code/") and info.filename.endswith(".py"):
+                if info.file_size > _LARGEST:
+                    return ["code of an extraordinary size"]
+                asked.update(printable(match.decode()) for match in _DANGEROUS.findall(archive.read(info)))
     return [f"code that uses {name}" for name in sorted(asked)]
 
 

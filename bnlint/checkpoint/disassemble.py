@@ -18,6 +18,16 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 _NOTHING = frozenset({"PROTO", "FRAME", "STOP"})
+#: what comes of bytes that are no program; MemoryError of a length that no memory has
+_NO_PICKLE = (
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    StopIteration,
+    MemoryError,
+    pickle.UnpicklingError,
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -59,7 +69,7 @@ def disassemble(file: IO[bytes]) -> Program:
     try:
         for opcode, argument, _ in pickletools.genops(file):
             machine.step(opcode.name, argument)
-    except (LookupError, TypeError, AttributeError, OverflowError, StopIteration, pickle.UnpicklingError) as error:
+    except _NO_PICKLE as error:
         raise ValueError(f"not a pickle: {type(error).__name__}") from error
     if not machine.stack:
         raise ValueError("not a pickle: it gives nothing")

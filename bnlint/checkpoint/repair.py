@@ -101,7 +101,7 @@ def repair_checkpoint(
     with _one_thread():
         certificates = repair_checked(checked, adopt_torch_conventions=adopt_torch_conventions, progress=progress)
     _require_accepted(certificates, path)
-    if certificates and recalibrate is not None:
+    if recalibrate is not None:  # of layers that were repaired before, too
         for _, model in found.models:
             recalibrate(model)
     moved: list[Move] = []
@@ -110,7 +110,7 @@ def repair_checkpoint(
         states = found.states or state_dicts(found.checkpoint.content, [item.key for item in had])
         follow(found.checkpoint.content, states, made, had)
         moved += made
-    written = bool(certificates) and _written(found, moved, output, trust)
+    written = bool(certificates or recalibrate) and _written(found, moved, output, trust)
     states_told = tuple(state.name for state in found.states)
     needs = () if found.states else _needs(found)
     return Repaired(tuple(certificates), written, needs, states_told, tuple(moved), origins)
@@ -157,7 +157,10 @@ def _require_accepted(certificates: list[Certificate], path: Path) -> None:
 
 
 def _needs(found: Opened) -> tuple[str, ...]:
-    needs = {type(m).__module__ for _, model in modules(found.checkpoint.content) for m in model.modules()}
+    # A class of --code has the name of the file's stem here, and in the checkpoint the one that it had there.
+    homes = {cls: name.rpartition(".")[0] for name, cls in found.checkpoint.names.items()}
+    classes = {type(m) for _, model in modules(found.checkpoint.content) for m in model.modules()}
+    needs = {homes.get(cls, cls.__module__) for cls in classes}
     return tuple(sorted(name for name in needs if not name.startswith(("torch.", "torchvision.", "timm."))))
 
 

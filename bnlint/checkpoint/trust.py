@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from bnlint.errors import InputError, UntrustedError
+from bnlint.errors import InputError, UntrustedError, lacking
 
 # Of these, no layer calls eval or exec, imports, downloads, or opens a file, whatever its attributes are.
 _LAYERS = (
@@ -221,7 +221,8 @@ def _named(module: str, attribute: str) -> Any | None:
     try:
         return getattr(importlib.import_module(module), attribute, None)
     except (Exception, SystemExit) as error:
-        raise InputError(f"cannot import {module}: {error}", where=f"--allow {module}.{attribute}") from error
+        where, hint = f"--allow {module}.{attribute}", lacking(error) or "install it, or run where it is"
+        raise InputError(f"cannot import {module}: {error}", where=where, hint=hint) from error
 
 
 def _within(name: str, prefixes: tuple[str, ...]) -> bool:
@@ -270,7 +271,7 @@ def _untrusted(path: Path, refused: list[str], trust: Trust) -> UntrustedError:
     else:
         code = " --code FILE.py" if own else ""
         hint = f"bnlint check {shlex.quote(str(path))}{code}{''.join(allow)}"
-        hint += f"   (FILE.py is where {', '.join(own)} is defined)" if own else ""
+        hint += f"   (FILE.py is where {', '.join(own)} {'is' if len(own) == 1 else 'are'} defined)" if own else ""
     count = "1 global" if len(refused) == 1 else f"{len(refused)} globals"
     what = f"needs {count} that nobody named; nothing in it was run:\n" + "\n".join(lines)
     return UntrustedError(what, where=str(path), hint=hint)

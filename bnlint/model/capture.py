@@ -255,5 +255,5 @@ def _forward_error(
     if hint is None and _runs_in_evaluation(model, args, kwargs):
         what = f"runs in evaluation mode only; in training mode {what}"
         hint = "gradients are measured as in training: pass the model that is trained"
-    hint = hint or "pass --input with the shape and dtype that the model takes"
-    return InputError(what, where=where or type(model).__name__, hint=f"the inputs were: {given or 'none'}; {hint}")
+    hint = hint or "pass inputs of the shape and dtype that the model takes, such as --input 8x3x32x32"
+    return InputError(what, where=where or type(model).__name__, hint=f"tensors given: {given or 'none'}; {hint}")

@@ -10,6 +10,7 @@ from torch import nn
 
 from bnlint.errors import BnlintError, CaptureWarning, InputError
 from bnlint.finding import Finding
+from bnlint.model.callers import of_user
 from bnlint.model.layers import Checked, Layer, find_layers
 from bnlint.model.measure import measure
 from bnlint.model.verdict import findings_of
@@ -45,7 +46,7 @@ def judged(layers: list[Layer]) -> list[Finding]:
     for checked in check_layers(layers):
         if checked.problem is not None:
             what = f"not measured: {checked.layer.path or checked.layer.class_name}: {checked.problem}"
-            warnings.warn(what, CaptureWarning, stacklevel=3)
+            warnings.warn(what, CaptureWarning, stacklevel=of_user())
         findings += findings_of(checked)
     return findings
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnlint.errors import BnlintError, InputError
+from bnlint.errors import BnlintError, InputError, lacking, nearest
 from bnlint.model.failures import explained
 from bnlint.model.state import first_line
 
@@ -69,5 +69,13 @@ def load_object(target: str, hint: str) -> Any:
             value = getattr(value, name)
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {first_line(error)}"
-        raise InputError(what, where=target, hint=explained(error) or hint) from error
+        raise InputError(what, where=target, hint=explained(error) or lacking(error) or _near(error) or hint) from error
     return value
+
+
+def _near(error: BaseException) -> str | None:
+    """Name what is most like the name that a module lacks."""
+    if not isinstance(error, AttributeError) or error.obj is None:
+        return None
+    near = nearest(error.name or "", [name for name in dir(error.obj) if not name.startswith("_")], cutoff=0.6)
+    return f"did you mean `{near}`?" if near else None

@@ -89,7 +89,7 @@ def read_or_called(spec: str, option: str) -> Any:
         InputError: The file cannot be read, or the function fails.
     """
     if Path(spec).suffix.lower() in _FILES:
-        return _read(Path(spec))
+        return _read(Path(spec), "name a file that torch.save wrote, or a function: MODULE:NAME")
     value = load_object(spec, f"{option} is a file of torch.save, or MODULE:NAME, importable from here")
     return _guarded(value, spec) if callable(value) else value
 
@@ -133,9 +133,9 @@ def _random(spec: str, value: str, generator: torch.Generator) -> Tensor:
         raise UsageError(what, where="--input") from error
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, hint: str = _EXAMPLES) -> Any:
     if not path.is_file():
-        raise InputError("no such file", where=str(path), hint=_EXAMPLES)
+        raise InputError("no such file", where=str(path), hint=hint)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # arbitrary bytes have no common error

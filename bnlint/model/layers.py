@@ -16,6 +16,7 @@ from bnlint.finding import Harm, SourceLocation
 from bnlint.flow.purposes import Purpose
 from bnlint.flow.sites import Site
 from bnlint.model.assumed import assumed, described
+from bnlint.model.callers import of_user, require_module
 from bnlint.model.capture import Capture, capture
 from bnlint.model.harm import Compared, Watched, harms, together
 from bnlint.model.lower import Lowered, location_of
@@ -73,6 +74,7 @@ def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[st
 
     Without inputs they are assumed from what the layers take; that they were is said as a `CaptureWarning`.
     """
+    require_module(model)
     given = bool(args or kwargs)
     step, told = (_step(model, args, kwargs), "") if given else _on_assumed(model)
     if step is None:
@@ -86,7 +88,7 @@ def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[st
     found = list(_found(model, step))
     if not given and (found or not natives(model)):  # where torch wrote all layers, the input does not matter
         what = f"no input was given; the model was run on assumed inputs: {told}"
-        warnings.warn(what, AssumptionWarning, stacklevel=2)
+        warnings.warn(what, AssumptionWarning, stacklevel=of_user())
     return found
 
 
@@ -128,7 +130,7 @@ def _on_assumed(model: nn.Module) -> tuple[_Step | None, str]:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, CaptureWarning, stacklevel=3)
+    warnings.warn(message, CaptureWarning, stacklevel=of_user())
 
 
 def is_custom_norm(module: nn.Module) -> bool:
@@ -205,7 +207,7 @@ def _regions(
     try:
         return {id(site): part for site, part in zip(sites, cut_out(model, captured, lowered, sites), strict=True)}
     except BnlintError as error:
-        warnings.warn(f"normalizations in no layer of their own: {error.what}", CaptureWarning, stacklevel=2)
+        warnings.warn(f"normalizations in no layer of their own: {error.what}", CaptureWarning, stacklevel=of_user())
         return {}
 
 

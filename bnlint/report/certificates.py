@@ -14,6 +14,7 @@ from bnlint.certificate import Certificate
 
 #: relative changes of outputs below this are rounding
 VISIBLE = 1e-6
+_RECALIBRATED = "the running statistics of every batch normalization were recomputed"
 
 
 def render(
@@ -35,20 +36,22 @@ def render(
         needs: Modules outside torch, torchvision and timm that the output refers to.
         recalibrated: Whether running statistics were recomputed.
     """
+    written = f"{path} → {output}: written, read back and compared"
     if not certificates:
-        console.print(Text(f"{path}: every layer's gradient is right; nothing to repair, nothing written"))
+        then = f"\n{_RECALIBRATED}\n{written}" if recalibrated else ", nothing written"
+        console.print(Text(f"{path}: every layer's gradient is right; nothing to repair{then}"))
         return
     became = print_table(certificates, console)
     for line in _conclusion(certificates, became, recalibrated):
         console.print(Text(line))
-    console.print(Text(f"{path} → {output}: written, read back and compared"))
+    console.print(Text(written))
     for line in _needed(certificates, needs):
         console.print(Text(line))
 
 
 def print_table(certificates: Sequence[Certificate], console: Console) -> list[tuple[str, str]]:
     """Print a row for each certificate; return which classes became which."""
-    became = sorted({(c.class_before, c.class_after) for c in certificates})
+    became = sorted({(c.class_before, became_class(c)) for c in certificates})
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("layer", overflow="fold")
     if len(became) > 1:
@@ -56,12 +59,18 @@ def print_table(certificates: Sequence[Certificate], console: Console) -> list[t
     for name in ("error before", "after", "outputs moved"):
         table.add_column(name, justify="right", no_wrap=True)
     for c in certificates:
-        row = [Text(c.module or "(the model)"), *([Text(c.class_after)] if len(became) > 1 else [])]
+        row = [Text(c.module or "(the model)"), *([Text(became_class(c))] if len(became) > 1 else [])]
         after = c.gradient_error if c.numeric_error is None else max(c.gradient_error, c.numeric_error)
         numbers = (c.gradient_error_before, after, max(c.output_error, c.eval_error))
         table.add_row(*row, *(f"{number:.1e}" for number in numbers))
     console.print(table)
     return became
+
+
+def became_class(certificate: Certificate) -> str:
+    """Name the class that a layer became; whose it is, where both have one name."""
+    after = certificate.class_after
+    return f"torch.nn.{after}" if after == certificate.class_before and certificate.rung == "native" else after
 
 
 def _conclusion(
@@ -87,7 +96,7 @@ def _conclusion(
     yield from moved_outputs(certificates)
     stale = [c.module or c.class_before for c in certificates if c.stale]
     if recalibrated:
-        yield "the running statistics of every batch normalization were recomputed"
+        yield _RECALIBRATED
     elif stale:
         yield f"running statistics that training never updated, and evaluation uses: {', '.join(stale)}"
     if not recalibrated and (stale or _moved(certificates) > VISIBLE):
@@ -98,7 +107,7 @@ def _needed(certificates: Sequence[Certificate], needs: Sequence[str]) -> Iterat
     if "bnlint.layers" in needs:
         native = all(c.rung == "native" for c in certificates)
         yield f"loading it needs bnlint.layers{'; with --adopt-torch-conventions it would need torch alone' * native}"
-    others = [name for name in needs if name != "bnlint.layers"]
+    others = ["its script (__main__)" if name == "__main__" else name for name in needs if name != "bnlint.layers"]
     if others:
         yield f"loading it needs what the rest of the model needed: {', '.join(others)}"
 

@@ -13,10 +13,4 @@ def render(findings: Sequence[Finding]) -> str:
 
     In a notebook the path is followed by the cell (`nb.ipynb:cell 3:4:5`).
     """
-    return "\n".join(one_line(f"{_where(finding)}: {finding.code} {finding.message}") for finding in findings)
-
-
-def _where(finding: Finding) -> str:
-    if at := finding.location:
-        return f"{at.place}:{at.line}:{at.column}"
-    return (finding.module.module if finding.module else "") or "(root)"
+    return "\n".join(one_line(str(finding)) for finding in findings)

@@ -47,7 +47,8 @@ def render(parts: Any, path: str, console: Console) -> None:
     asked = [(name, how) for name, how in parts.globals if how != "known"]
     _table(console, ("global", ""), [(name, _ASK if how == "ask" else f"refused: {how}") for name, how in asked])
     if not asked:
-        console.print("\nevery global in it is known to be harmless: it loads without --code, --allow or --trust")
+        harmless = "every global in it is known to be harmless" if parts.globals else "it names no global"
+        console.print(f"\n{harmless}: it loads without --code, --allow or --trust")
 
 
 def _count(count: int, noun: str) -> str:

@@ -71,7 +71,7 @@ def _next(became: Sequence[tuple[str, str]], told: Outcome) -> Iterator[str]:
     named = [_relative(file.partition(":cell ")[0]) for _, file, _ in told.origins if file]
     files = " ".join(dict.fromkeys(file for file in named if file.endswith((".py", ".ipynb"))))
     option = "adopt_torch_conventions=True" * told.adopted
-    if told.adopted:
+    if told.adopted and all(after != "UnstoppedNorm" for _, after in became):
         changes = ", ".join(f"{after} for {before}" for before, after in became)
         yield f"Put {changes} in the code and load {told.output.name}."
     elif files:

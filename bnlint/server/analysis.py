@@ -65,7 +65,7 @@ class Analysis:
             return Result()
         project = _Around(desk.documents, self._kept, self._settings.vocabulary)
         found = inspect_source(document.content, str(document.path), project).findings
-        wanted = [finding for finding in found if self._settings.wanted(finding)]
+        wanted = [each for each in found if self._settings.wanted(each) and not self._elsewhere(each, document)]
         if wanted:
             self.pages = {**self.pages, **self._settings.pages()}
         return Result(tuple(self._unknown(wanted, desk)), project.looked_at(document.path))
@@ -77,6 +77,12 @@ class Analysis:
         unsafe = settings.of_folder(document.path.parent).unsafe_fixes
         file = fix_text(document.path, document.content, settings.wanted, project, unsafe=unsafe)
         return _text(document, file.after)
+
+    def _elsewhere(self, finding: Finding, document: Document) -> bool:
+        """Whether a finding lies wholly in files that are left out, and not in the one that is open."""
+        marks = (mark.location for mark in finding.marks)
+        places = {Path(each.path) for each in (finding.location, *marks) if each is not None}
+        return document.path not in places and all(map(self._left_out, places))
 
     def _left_out(self, path: Path) -> bool:
         root = next((each for each in self._roots if path.is_relative_to(each)), None)

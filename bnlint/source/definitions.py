@@ -34,12 +34,12 @@ class Definition:
     method: str = ""
 
 
-def read_file(file: Path, vocabulary: Callable[[Path], Vocabulary]) -> Read | None:
-    """Read a file for another's sake; None if there is none, or none that can be followed."""
+def read_file(file: Path, vocabulary: Callable[[Path], Vocabulary], held: bytes | None = None) -> Read | None:
+    """Read a file for another's sake, or what is `held` of it; None if there is none, or none that can be followed."""
     try:
-        if not file.is_file() or file.stat().st_size > MAX_BYTES:
+        if held is None and (not file.is_file() or file.stat().st_size > MAX_BYTES):
             return None
-        text = SourceText.decode(file.read_bytes())
+        text = SourceText.decode(file.read_bytes() if held is None else held)
     except (OSError, SyntaxError, ValueError):
         return None
     return Read(text, outline(text.text, vocabulary(file)))

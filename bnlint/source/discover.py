@@ -82,12 +82,23 @@ def _is_folder(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
             raise InputError("a link to what does not exist", where=str(path)) from None
-        names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = nearest(path.name, names, cutoff=0.6)
-        hint = f"did you mean `{path.parent / near}`?" if near else "name a Python file or a folder of them"
-        raise InputError("no such file or folder", where=str(path), hint=hint) from None
+        raise InputError("no such file or folder", where=str(path), hint=_instead(path)) from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _instead(path: Path) -> str:
+    """Say what may have been meant by a path that leads nowhere."""
+    file, colon, function = str(path).partition(".py:")
+    if colon:
+        return f"a function is named by its module: {file.removeprefix(f'src{os.sep}').replace(os.sep, '.')}:{function}"
+    names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = nearest(path.name, names, cutoff=0.6)
+    if near:
+        return f"did you mean `{path.parent / near}`?"
+    if re.fullmatch(r"\w+(\.\w+)+", str(path)):
+        return f"name a Python file or a folder of them; for a model, a function too: {path}:FUNCTION"
+    return "name a Python file or a folder of them"
 
 
 def _named_file(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +10,11 @@ from pathlib import Path
 from bnlint import atomic
 from bnlint.errors import InputError
 from bnlint.finding import Finding
+from bnlint.source.check import MAX_PASSES
 from bnlint.source.document import diff, fix, ignoring, inspect
-from bnlint.source.files import check_files, read
+from bnlint.source.files import check_files, distinct, read
 from bnlint.source.project import Project
+from bnlint.source.spelling import absolute
 from bnlint.vocabulary import Vocabulary, no_words
 
 
@@ -25,6 +27,11 @@ class FixedFile:
     after: bytes
     findings: tuple[Finding, ...]
     left: tuple[Finding, ...]
+
+    @property
+    def count(self) -> int:
+        """How many findings in this file were fixed."""
+        return len(_in_file(self.findings, self.path)) - len(_in_file(self.left, self.path))
 
     @property
     def diff(self) -> str:
@@ -43,7 +50,8 @@ def fix_files(
 ) -> list[FixedFile]:
     """Apply the fixes of the wanted findings, `unsafe` ones if asked; each file is written whole or not at all.
 
-    A finding in another file than the one that shows it counts once, with the first that does.
+    The fix of one file changes what another shows that looks into it: such a file is fixed once more, in whatever
+    order they come. A finding in another file than the one that shows it counts once.
 
     Args:
         paths: The files.
@@ -54,23 +62,39 @@ def fix_files(
         vocabulary: The words that hold in a file.
     """
     project = Project(paths, vocabulary)
-    fixed: list[FixedFile] = []
-    told: set[object] = set()
+    files: dict[Path, FixedFile] = {}
+    todo: Sequence[Path] = paths
+    for _ in range(MAX_PASSES):
+        seen: dict[Path, int] = {}
+        changed: dict[Path, int] = {}
+        for number, path in enumerate(todo):
+            with _failing(failed):
+                known = files.get(path)
+                before = known.after if known is not None else read(path)
+                file = fix_text(path, before, wanted, project, unsafe=unsafe)
+                if file.after != before:
+                    if write:
+                        _replace(file)
+                    project.hold(path, file.after)
+                    changed[absolute(path)] = number
+                first = known or file
+                files[path] = replace(file, before=first.before, findings=first.findings)
+                seen[path] = number
+        todo = [path for path in files if _outdated(seen.get(path, -1), project.looked_at(path), changed)]
+        if not todo:
+            break
+    return _once(list(files.values()), paths)
 
-    def new(finding: Finding) -> bool:
-        return wanted(finding) and (finding.code, finding.location, finding.statistic) not in told
 
-    for path in paths:
-        with _failing(failed):
-            file = fix_text(path, read(path), wanted, project, new=new, unsafe=unsafe)
-            if write and file.after != file.before:
-                _replace(file)
-                project.forget()
-            told |= {
-                (f.code, f.location, f.statistic) for f in file.left if f.location and f.location.path != str(path)
-            }
-            fixed.append(file)
-    return fixed
+def _outdated(seen: int, looked_at: Iterable[Path], changed: Mapping[Path, int]) -> bool:
+    """Whether a file that was looked at has changed since."""
+    return any(changed.get(path, -1) > seen for path in looked_at)
+
+
+def _once(fixed: Sequence[FixedFile], paths: Sequence[Path]) -> list[FixedFile]:
+    """Leave each finding with one of the files that show it."""
+    kept = {id(finding) for finding in distinct([each for file in fixed for each in file.left], paths)}
+    return [replace(file, left=tuple(each for each in file.left if id(each) in kept)) for file in fixed]
 
 
 def fix_text(
@@ -79,14 +103,12 @@ def fix_text(
     wanted: Callable[[Finding], bool],
     project: Project,
     *,
-    new: Callable[[Finding], bool] | None = None,
     unsafe: bool = False,
 ) -> FixedFile:
-    """Apply the fixes of the wanted findings to the content of a file, and write nothing; only `new` ones are told."""
-    told = new or wanted
-    findings = tuple(f for f in inspect(before, str(path), project).findings if told(f))
+    """Apply the fixes of the wanted findings to the content of a file, and write nothing."""
+    findings = tuple(f for f in inspect(before, str(path), project).findings if wanted(f))
     after = fix(before, str(path), wanted, project, unsafe=unsafe) if findings else before
-    left = tuple(f for f in inspect(after, str(path), project).findings if told(f)) if after != before else findings
+    left = tuple(f for f in inspect(after, str(path), project).findings if wanted(f)) if after != before else findings
     return FixedFile(path, before, after, findings, left)
 
 
@@ -100,25 +122,35 @@ def add_ignores(
 ) -> list[FixedFile]:
     """Write a comment for each wanted finding, which suppresses it, into the file that the finding is in.
 
-    What is left of all files is told with the first. `failed` is called for each file that cannot be read or written,
-    and is left out; without, that is an error.
+    What is left is told with the file that it is in, and with the first where it is in none of them. `failed` is called
+    for each file that cannot be read or written, which stays as it is; without, that is an error.
     """
     findings = [f for f in check_files(paths, vocabulary=vocabulary).findings if wanted(f)]
     changed: list[FixedFile] = []
     for path in paths:
         with _failing(failed):
-            own = tuple(f for f in findings if f.location is not None and f.location.path == str(path))
+            own = tuple(_in_file(findings, path))
             before = read(path)
             after = ignoring(before, str(path), own, reason) if any(f.code != "BN001" for f in own) else before
             changed.append(FixedFile(path, before, after, own, ()))
     written: list[FixedFile] = []
     for file in changed:
+        kept = replace(file, after=file.before)
         with _failing(failed):
             if file.after != file.before:
                 _replace(file)
-            written.append(file)
+            kept = file
+        written.append(kept)
     left = [f for f in check_files(paths, vocabulary=vocabulary).findings if wanted(f)]
-    return [replace(file, left=tuple(left) if not index else ()) for index, file in enumerate(written)]
+    elsewhere = [f for f in left if f.location is None or f.location.path not in map(str, paths)]
+    return [
+        replace(file, left=(*_in_file(left, file.path), *(elsewhere if not index else ())))
+        for index, file in enumerate(written)
+    ]
+
+
+def _in_file(findings: Iterable[Finding], path: Path) -> list[Finding]:
+    return [each for each in findings if each.location is not None and each.location.path == str(path)]
 
 
 @contextmanager

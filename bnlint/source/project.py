@@ -48,6 +48,7 @@ class Project:
         #: what findings call a file
         self.spelled: Callable[[Path], str] = Spelling(paths)
         self._files: dict[Path, Read | None] = {}
+        self._held: dict[Path, bytes] = {}
         self._memory: dict[Hashable, tuple[object, frozenset[str]]] = {}
         #: sets of paths of which facts rest on one and the same
         self._shared: dict[frozenset[str], frozenset[str]] = {}
@@ -63,7 +64,7 @@ class Project:
         if file not in self._files:
             while len(self._files) >= MAX_KEPT:
                 del self._files[next(iter(self._files))]
-            self._files[file] = read_file(file, self.words.vocabulary)
+            self._files[file] = read_file(file, self.words.vocabulary, self._held.get(file))
         return self._files[file]
 
     def _exists(self, path: Path) -> bool:
@@ -74,8 +75,9 @@ class Project:
         """Return the paths on whose content, or absence, the findings of a checked file rest, besides itself."""
         return frozenset(map(Path, self._needed.get(absolute(file), ())))
 
-    def forget(self) -> None:
-        """Forget what was read: files have changed."""
+    def hold(self, file: Path, content: bytes) -> None:
+        """Take this for the content of a file, whatever lies on the disk; forget what rests on the old one."""
+        self._held[absolute(file)] = content
         self._files.clear()
         self._forget_facts()
 

@@ -12,6 +12,11 @@ from bnlint.finding import Finding
 
 _CODES = r"[A-Za-z]+[0-9]+(?:\s*,\s*[A-Za-z]+[0-9]+)*"
 _IGNORE = re.compile(rf"#\s*bnlint:\s*ignore(?P<file>-file)?\[\s*(?P<codes>{_CODES})\s*\]")
+#: what somebody writes who wants to suppress something
+_MEANT = re.compile(
+    r"(?:(?<=^)|(?<=\s))#\s*bnlint\s*:\s*(?:ignore|disable|noqa|skip|off)\b(?:-file\b)?(?:\s*[\[(=:][^#]*)?",
+    re.IGNORECASE,
+)
 _NOQA = re.compile(rf"#\s*noqa\s*:\s*(?P<codes>{_CODES})", re.IGNORECASE)
 _NOT_CODE = {tokenize.NL, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT}
 
@@ -47,12 +52,14 @@ class Comments:
     """What the comments of one file suppress.
 
     `ends` gives, for each line of code, the first and the last line of its logical line: only a comment
-    on one of these two is read. `starts` gives the columns, from 0, at which comments of any kind start.
+    on one of these two is read. `starts` gives the columns, from 0, at which comments of any kind start. `unclear` are
+    the row and the columns of each comment that is meant to suppress something, and does not say what.
     """
 
     all: tuple[Suppression, ...]
     ends: dict[int, tuple[int, int]] = field(default_factory=dict)
     starts: dict[int, int] = field(default_factory=dict)
+    unclear: tuple[tuple[int, int, int], ...] = ()
 
     def without(self, row: int, line: str) -> str:
         """Return a line without its comment."""
@@ -83,18 +90,28 @@ def read_comments(source: str) -> Comments:
     found: list[Suppression] = []
     ends: dict[int, tuple[int, int]] = {}
     starts: dict[int, int] = {}
+    unclear: list[tuple[int, int, int]] = []
     first = 0
     for token in _tokens(source):
         row = token.start[0]
         if token.type == tokenize.COMMENT:
             found += _suppressions(token)
+            unclear += _unclear(token)
             starts[row] = token.start[1]
         elif token.type == tokenize.NEWLINE:
             ends.update(dict.fromkeys(range(first, row + 1), (first, row)))
             first = 0
         elif token.type not in _NOT_CODE:
             first = first or row
-    return Comments(tuple(found), ends, starts)
+    return Comments(tuple(found), ends, starts, tuple(unclear))
+
+
+def _unclear(token: tokenize.TokenInfo) -> Iterator[tuple[int, int, int]]:
+    (row, column), comment = token.start, token.string
+    clear = {match.start() for match in _IGNORE.finditer(comment)}
+    for match in _MEANT.finditer(comment):
+        if match.start() not in clear:
+            yield row, column + match.start(), column + len(match[0].rstrip()) + match.start()
 
 
 def _suppressions(token: tokenize.TokenInfo) -> Iterator[Suppression]:

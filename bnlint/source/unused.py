@@ -51,7 +51,7 @@ def judged(source: str, findings: Sequence[Finding], path: str, vocabulary: Voca
     comments = read_comments(source)
     used = {(each, finding.code) for finding in findings for each in comments.covering(finding)}
     left = [finding for finding in findings if not comments.covering(finding)]
-    unused = _unused(source, comments, used, path, vocabulary)
+    unused = [*_unused(source, comments, used, path, vocabulary), *_unclear(comments, path)]
     return left + [each for each in unused if not comments.covering(each)]
 
 
@@ -68,6 +68,20 @@ def _unused(
             needed = (each, code) in used or any(cause.search(reach) for cause in causes)
             if not needed and (code in vocabulary.rules or _is_ours(each, code)):
                 yield _finding(each, index, lines, path, codes)
+
+
+def _unclear(comments: Comments, path: str) -> Iterator[Finding]:
+    """Report the comments that are meant to suppress something, and are not written as those that do."""
+    rule = BY_CODE[RULE]
+    for row, start, end in comments.unclear:
+        where = SourceLocation(path, row, start + 1, row, end + 1)
+        yield Finding(
+            rule.code,
+            rule.name,
+            rule.severity,
+            "this comment suppresses nothing: a code in brackets is wanted, as in `# bnlint: ignore[BN101] reason`",
+            where,
+        )
 
 
 def _own_causes(source: str, vocabulary: Vocabulary) -> dict[str, re.Pattern[str]]:
@@ -99,8 +113,8 @@ def _finding(suppression: Suppression, index: int, lines: Sequence[str], path: s
     if code in codes:
         message = f"this comment suppresses no {code}: none is found here"
     else:
-        near = nearest(code, sorted(codes))
-        message = f"no rule has the code {code}; the nearest is {near}"
+        near = nearest(code, sorted(codes), cutoff=0.6)
+        message = f"no rule has the code {code}" + (f"; the nearest is {near}" if near else "")
     return Finding(
         rule.code,
         rule.name,

@@ -1,6 +1,8 @@
 """TorchScript archives and exported programs: read without running anything of theirs."""
 
+import re
 import warnings
+import zipfile
 
 import pytest
 import torch
@@ -83,3 +85,51 @@ def test_a_damaged_archive_is_one_line(tmp_path):
     with pytest.raises(InputError, match="cannot be loaded") as caught:
         load_compiled(broken)
     assert "\n" not in str(caught.value)
+
+
+def part(path, start, end):
+    """The name of the first part that starts and ends so, and where it and its content begin in the file."""
+    with zipfile.ZipFile(path) as archive:
+        info = next(
+            each for each in archive.infolist() if each.filename.startswith(start) and each.filename.endswith(end)
+        )
+    content, at = path.read_bytes(), info.header_offset
+    lengths = (int.from_bytes(content[at + field : at + field + 2], "little") for field in (26, 28))
+    return info.filename.encode(), at, at + 30 + sum(lengths)
+
+
+def spoil(path, *, name=False, checksum=True):
+    """Damage the code of an archive, or the name in front of it; and take out its checksum, as torch can be told to."""
+    filename, header, start = part(path, "model/code/", ".py")
+    content = bytearray(path.read_bytes())
+    at = header + 30 + filename.index(b"code") if name else start
+    content[at : at + 4] = b"\xff\xff\xff\xff"
+    if not checksum:
+        entry = next(  # of two names that begin alike the one that is as long
+            found.start()
+            for found in re.finditer(rb"PK\x01\x02", content)
+            if content[found.start() + 46 :].startswith(filename)
+            and int.from_bytes(content[found.start() + 28 : found.start() + 30], "little") == len(filename)
+        )
+        content[entry + 16 : entry + 20] = bytes(4)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [False, True])
+@pytest.mark.parametrize("checksum", [True, False])
+def test_an_archive_that_is_damaged_is_refused_in_one_line(tmp_path, name, checksum):
+    path = saved(nn.Sequential(nn.Linear(3, 2)), tmp_path / "model.pt")
+    spoil(path, name=name, checksum=checksum)
+    with pytest.raises(InputError) as caught:
+        load_compiled(path)
+    assert "damaged" in caught.value.what and "again" in caught.value.hint
+
+
+def test_a_number_that_is_damaged_in_an_archive_is_noticed(tmp_path):
+    """Torch itself does not look at the checksums."""
+    path = saved(nn.Sequential(nn.Linear(3, 2)), tmp_path / "model.pt")
+    content = bytearray(path.read_bytes())
+    content[part(path, "model/data/", "0")[2] + 1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="does not match its checksum"):
+        load_compiled(path)

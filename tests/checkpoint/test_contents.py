@@ -95,6 +95,14 @@ def test_the_device_is_told():
     assert TensorEntry("w", "float32", (1,)).device == "cpu"
 
 
+@pytest.mark.parametrize("opcode", [b"\x8e", b"\x8d", b"\x96"])
+def test_a_length_that_no_memory_has_is_damage(tmp_path, opcode):
+    """An old file is read from the disk, where a length is taken for what it says."""
+    (tmp_path / "a.pt").write_bytes(b"\x80\x05" + opcode + (1 << 62).to_bytes(8, "little") + b"abc.")
+    with pytest.raises(InputError, match="damaged"):
+        contents(tmp_path / "a.pt")
+
+
 def test_values_without_end_are_refused():
     import io
 

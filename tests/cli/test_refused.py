@@ -80,6 +80,7 @@ ROWS = {
     "a file to fix source into": row("-o", "out.py", said="-o is for a checkpoint", commands=(FIX,)),
     "a certificate of source": row("--certificate", "c.json", said="--certificate", commands=(FIX,)),
     "a rule that is none": row("BN999", said="BN999", commands=(("rule",),)),
+    "the name of a rule": row("detached-statistic", said="its code is wanted", commands=(("rule",),)),
     "a rule and every rule": row("BN101", said="every rule", commands=(("rule", "--all"),)),
     "a path of no configuration": row("gone", said="gone: no such", commands=(("config",),)),
     # 4. codes

@@ -234,11 +234,25 @@ def test_diff_of_nothing_exits_0(cli: Cli) -> None:
     assert (result.code, result.out) == (0, "")
 
 
+def test_the_list_of_commands_is_whole_on_a_narrow_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "..." not in cli("-h").out.split("Commands:")[1]
+
+
 @pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["check", "-h"], ["fix", "--help"], ["rule", "-h"]])
 def test_help(cli: Cli, arguments: list[str]) -> None:
     result = cli(*arguments)
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("Usage: bnlint")
+
+
+@pytest.mark.parametrize(("command", "option"), [("check", "--select"), ("fix", "--nope"), ("rule", "--config")])
+def test_wrong_usage_of_a_command_leads_to_its_help(cli: Cli, command: str, option: str) -> None:
+    assert cli(command, option).err.splitlines()[-1] == f"  try: bnlint {command} --help"
+
+
+def test_the_name_of_a_rule_leads_to_its_code(cli: Cli) -> None:
+    assert cli("rule", "detached-statistic").err.splitlines()[-1] == "  try: bnlint rule BN101"
 
 
 @pytest.mark.parametrize("arguments", [["version"], ["-V"], ["--version"]])

@@ -7,6 +7,9 @@ import ast
 import pytest
 from terminal import BAD, FIXED, UNFIXABLE, UNUSED, Cli
 
+from bnlint.errors import InputError
+from bnlint.source import fixing
+
 REGION = """\
 import torch
 
@@ -137,3 +140,18 @@ def test_add_ignores_writes_into_the_file_of_the_stop(cli: Cli) -> None:
     assert cli.read("pkg/use.py") == use
     assert cli.read("pkg/helper.py") == helper.replace("mean()", "mean()  # bnlint: ignore[BN102] meant")
     assert cli.lines() == cli.lines("pkg/helper.py") == cli.lines("pkg/use.py") == []
+
+
+def test_files_that_cannot_be_written_are_not_counted(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.py", "b.py"):
+        cli.write(name, BAD)
+
+    def full(*_: object) -> None:
+        raise InputError("cannot be written: No space left on device", where="a.py")
+
+    replace = fixing._replace
+    monkeypatch.setattr(fixing, "_replace", lambda file: full() if file.path.name == "a.py" else replace(file))
+    result = cli("check", "--add-ignores", "why")
+    assert result.code == 2
+    assert "suppressed 1 finding in 1 file\n" in result.err and "error: a.py: cannot be written" in result.err
+    assert "--> a.py:2:24" in result.out and "1 finding (2 Python files)" in result.err

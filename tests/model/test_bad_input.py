@@ -1,17 +1,22 @@
 """What cannot be checked is one clear line that says what to pass."""
 
+import re
 import warnings
 
 import pytest
 import torch
 from stops import Net, StoppedNorm, batch, net
 from torch import nn
+from variants import HandNorm
 
-from bnlint.errors import CaptureWarning, InputError
+from bnlint.errors import AssumptionWarning, CaptureWarning, InputError, UsageError
+from bnlint.first_step import watch
 from bnlint.model.assumed import assumed, described
 from bnlint.model.check import check_model
 from bnlint.model.failures import explained
 from bnlint.model.layers import find_layers, natives
+from bnlint.repairs.apply import repair
+from bnlint.testing import assert_gradients_flow
 
 
 def variant(forward):
@@ -153,3 +158,22 @@ def test_where_nothing_fits_layers_are_measured_alone_and_that_is_said():
 def test_assumed_inputs_are_those_that_an_exported_graph_notes():
     exported = torch.export.export(Words(), (torch.zeros(3, 5, dtype=torch.int64),)).module()
     assert [described(given) for given in assumed(exported)] == ["--input 3x5:int64"]
+
+
+@pytest.mark.parametrize("call", [check_model, assert_gradients_flow, repair, watch], ids=lambda call: call.__name__)
+def test_what_is_no_model_is_told_so(call):
+    for given, hint in ((lambda: nn.Linear(1, 1), "pass what it returns"), ("model.pt", "the command line takes")):
+        with pytest.raises(UsageError, match=r"a model is an nn\.Module, and this is a") as caught:
+            call(given)
+        assert hint in caught.value.hint
+
+
+def test_what_was_assumed_is_told_at_the_line_of_the_caller():
+    with pytest.warns(AssumptionWarning) as told:
+        check_model(nn.Sequential(nn.Conv2d(3, 4, 3), HandNorm(4)))
+    assert told[0].filename == __file__
+
+
+def test_a_finding_prints_as_one_line():
+    (finding, _) = check_model(nn.Sequential(HandNorm(4)), torch.randn(4, 4, 5, 5))
+    assert re.fullmatch(r".*variants\.py:\d+:\d+: BN101 layer 0: no gradient flows through the mean .*", str(finding))

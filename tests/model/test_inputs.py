@@ -103,6 +103,25 @@ def test_what_cannot_be_had_says_why(package, target, said):
     assert error.value.where == f"{package}.{target}"
 
 
+def test_a_name_that_is_not_there_leads_to_the_nearest(package):
+    with pytest.raises(InputError) as error:
+        load_factory(f"{package}.mod:factroy")
+    assert error.value.hint == "did you mean `factory`?"
+
+
+def test_a_module_below_src_is_told_how_it_is_imported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "src" / "kept_below").mkdir(parents=True)
+    (tmp_path / "src" / "kept_below" / "model.py").write_text("x = 1\n")
+    for target in ("kept_below:factory", "kept_below.model:factory"):
+        with pytest.raises(InputError) as error:
+            load_factory(target)
+        assert "PYTHONPATH=src" in error.value.hint
+    with pytest.raises(InputError) as error:
+        load_factory("nowhere_at_all:factory")
+    assert "PYTHONPATH" not in error.value.hint
+
+
 def test_a_device_that_is_there_is_given():
     assert usable_device("cpu") == torch.device("cpu")
 

@@ -120,6 +120,19 @@ def test_on_the_command_line(saved, capsys):
     torch.testing.assert_close(norm.running_mean, torch.full((4,), 2.0))
 
 
+def test_a_model_that_was_repaired_before_is_recalibrated_too(saved, capsys):
+    """The first repair says that it is needed: nobody has to go back to the file before it."""
+    assert run(*saved) == 0
+    capsys.readouterr()
+    again = ["fix", "fixed.pt", "--allow", "bnlint.layers", "-o", "again.pt"]
+    assert run(*again) == 0 and "nothing to repair, nothing written" in capsys.readouterr().out
+    assert run(*again, "--recalibrate", "data.pt") == 0
+    out = capsys.readouterr().out
+    assert "nothing to repair\n" in out and "were recomputed" in out and "fixed.pt → again.pt: written" in out
+    norm = torch.load("again.pt", weights_only=False)[0]
+    torch.testing.assert_close(norm.running_mean, average([x.mean((0, 2, 3)) for x in DATA]).float())
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [("none.pt", "no such file"), ("norms:nothing", "nothing"), ("model.pt", "holds more than tensors")],
@@ -127,7 +140,7 @@ def test_on_the_command_line(saved, capsys):
 def test_bad_data_is_refused_and_nothing_is_written(saved, capsys, tmp_path, given, reason):
     assert run(*saved, "--recalibrate", given) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: ") and reason in err
+    assert err.startswith("error: ") and reason in err and "8x3x32x32" not in err
     assert not (tmp_path / "fixed.pt").exists()
 
 

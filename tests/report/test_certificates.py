@@ -36,6 +36,14 @@ def test_every_layer_has_a_row_with_its_numbers() -> None:
     assert "2.5e-01" in second
 
 
+def test_a_class_of_the_same_name_as_torchs_is_told_apart() -> None:
+    same = replace(ROW, class_before="BatchNorm2d")
+    assert "repaired 1 layer: BatchNorm2d → torch.nn.BatchNorm2d\n" in printed([same])
+    assert "repaired 1 layer: UnstoppedNorm → UnstoppedNorm\n" in printed(
+        [replace(same, class_before="UnstoppedNorm", class_after="UnstoppedNorm", rung="unstop")]
+    )
+
+
 def test_layers_that_became_different_classes_say_which() -> None:
     text = printed([ROW, replace(ROW, module="head", class_after="BatchNorm1d")])
     (head,) = [line for line in text.splitlines() if line.startswith("head")]

@@ -1,6 +1,7 @@
 """What is said of a state dict: what changed in it, and what to do with the code."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,11 +12,11 @@ from bnlint.report.state_dicts import Outcome, render
 PROVED = Certificate("1", "Wide", "BatchNorm2d", "native", True, device="cpu", gradient_error_before=0.5)
 
 
-def said(**changed):
+def said(proved=PROVED, **changed):
     values = {"path": Path("a.pt"), "output": Path("b.pt"), "model": "m:make", "adopted": False, "written": True}
     values |= {"states": ["`model`"], "origins": [("Wide", "", 0)], "moved": []} | changed
     file = io.StringIO()
-    render([PROVED], Console(file=file, width=200), Outcome(**values))
+    render([proved], Console(file=file, width=200), Outcome(**values))
     return file.getvalue()
 
 
@@ -40,3 +41,8 @@ def test_the_files_of_the_classes_are_named():
     here = str(Path("pkg/norm.py").absolute())
     text = said(origins=[("Wide", here, 7), ("Thin", here, 9)])
     assert "  Wide  pkg/norm.py:7\n  Thin  pkg/norm.py:9\nPut it right (bnlint fix pkg/norm.py) and load b.pt" in text
+
+
+def test_nobody_is_told_to_write_an_unstopped_layer_into_the_code():
+    text = said(replace(PROVED, class_after="UnstoppedNorm", rung="unstop"), adopted=True)
+    assert "in the code and load" not in text and "\nPut it right and load b.pt" in text

@@ -205,6 +205,22 @@ def test_missing_path_names_the_nearest(tree: Tree) -> None:
             found(missing)
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("pkg/model.py:build", "a function is named by its module: pkg.model:build"),
+        ("src/pkg/model.py:build", "by its module: pkg.model:build"),
+        ("pkg.model", "for a model, a function too: pkg.model:FUNCTION"),
+        ("nothing", "name a Python file or a folder of them"),
+    ],
+)
+def test_what_looks_like_a_model_is_told_how_models_are_named(tree: Tree, path: str, said: str) -> None:
+    tree("pkg/model.py")
+    with pytest.raises(InputError, match="no such file or folder") as caught:
+        found(path)
+    assert (caught.value.hint or "").endswith(said)
+
+
 @pytest.mark.parametrize("path", ["a" * 5000, "nul\0.py"])
 def test_impossible_path_is_an_input_error(tree: Tree, path: str) -> None:
     tree()

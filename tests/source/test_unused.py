@@ -38,7 +38,9 @@ def fixed(source: str) -> str:
         "x = 1  # bnlint: ignore[BN101, BN002] on another branch\n",
         "# bnlint: ignore-file[BN002]\nx = 1  # bnlint: ignore[BN101]\n",
         "x = '# bnlint: ignore[BN101]'\n",
-        "x = 1  # bnlint: ignore\n",
+        "x = 1  # bnlint: ignores what it cannot see\n",
+        "x = 1  # see `# bnlint: ignore`\n",
+        "# bnlint: ignore-file[BN002]\nx = 1  # bnlint: ignore\n",
         "def helper(m):\n    return m.detach()  # bnlint: ignore[BN101] for whoever calls it\n",
         "def helper(x):\n    return x.mean(  # bnlint: ignore[BN102]\n    0)\n",
         "def helper(m):\n    return float(m)  # bnlint: ignore[BN104]\n",
@@ -80,6 +82,36 @@ def test_reported_and_removed(source: str, expected: list[str], left: str) -> No
     assert [text for _, _, text in reported(source)] == expected
     assert fixed(source) == left
     assert reported(left) == []
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# bnlint: ignore",
+        "#bnlint:ignore",
+        "# bnlint: ignore BN101",
+        "# bnlint: ignore [BN101] why",
+        "# bnlint: ignore[]",
+        "# bnlint: ignore[detached-statistic]",
+        "# bnlint: ignore-file",
+        "# bnlint: disable=BN101",
+        "# bnlint: noqa",
+        "# BNLINT: Ignore[BN101]",
+    ],
+)
+def test_a_comment_that_is_meant_to_suppress_and_does_not_is_told_and_left(comment: str) -> None:
+    source = f"{STOP}  # type: ignore  {comment}\n"
+    findings = check_source(source.encode(), "a.py")
+    assert [finding.code for finding in findings] == ["BN101", "BN002"]
+    assert "`# bnlint: ignore[BN101] reason`" in findings[1].message
+    assert source_at(source, findings[1]) in comment
+    assert fixed(source) == source
+
+
+def test_a_code_like_none_is_not_likened_to_one() -> None:
+    for code, said in (("BN1", "; the nearest is BN101"), ("E501", ""), ("BN999", "")):
+        (finding,) = check_source(f"x = 1  # bnlint: ignore[{code}]\n".encode(), "a.py")
+        assert finding.message == f"no rule has the code {code}{said}"
 
 
 def test_a_comment_beside_the_one_that_works_is_used_too() -> None:
