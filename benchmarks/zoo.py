@@ -38,23 +38,25 @@ import bnlint
 VARIANTS = ("native", "stopped", "live")
 SIZES = (64, 96, 128, 160, 192, 224, 256, 288, 320)
 ALIKE = 1e-3  # relative, in float32, where a batch norm may have but two values
+#: names that promise a small model; without one, those that promise a large one are left out
+SMALL = re.compile(r"atto|femto|pico|nano|tiny|mini|small|xx?s\b|_[mst]?0|050|_s(?:\b|_)|\d{2}t\b|18d?\b|_a0|[a-z]10t")
 LARGE = re.compile(r"base|large|huge|giant|gigant|enormous|so\d00m|_[lx]{1,3}\b|_[bl]\d*_|_\d+b_|_pruned|_in21k|_clip")
+CANDIDATES = 4  # how many of them are built to see which is the smallest
 TORCHVISION = {
     "classification": """alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3
         maxvit_t mnasnet0_5 mobilenet_v2 mobilenet_v3_small regnet_x_400mf regnet_y_400mf resnet18 resnet50
-        resnext50_32x4d wide_resnet50_2 shufflenet_v2_x0_5 squeezenet1_1 swin_t swin_v2_t vgg11 vgg11_bn vit_b_32""",
-    "segmentation": "deeplabv3_mobilenet_v3_large deeplabv3_resnet50 fcn_resnet50 lraspp_mobilenet_v3_large",
-    "detection": """fasterrcnn_mobilenet_v3_large_320_fpn fasterrcnn_resnet50_fpn fasterrcnn_resnet50_fpn_v2
-        fcos_resnet50_fpn keypointrcnn_resnet50_fpn maskrcnn_resnet50_fpn maskrcnn_resnet50_fpn_v2
-        retinanet_resnet50_fpn retinanet_resnet50_fpn_v2 ssd300_vgg16 ssdlite320_mobilenet_v3_large""",
+        resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_1 swin_t swin_v2_t vgg11 vgg11_bn vit_b_32""",
+    "segmentation": "deeplabv3_mobilenet_v3_large fcn_resnet50 lraspp_mobilenet_v3_large",
+    "detection": """fasterrcnn_mobilenet_v3_large_320_fpn fasterrcnn_resnet50_fpn_v2 fcos_resnet50_fpn
+        keypointrcnn_resnet50_fpn maskrcnn_resnet50_fpn retinanet_resnet50_fpn_v2 ssd300_vgg16 ssdlite320_mobilenet_v3_large""",
     "video": "mc3_18 mvit_v1_b mvit_v2_s r2plus1d_18 r3d_18 s3d swin3d_t",
-    "optical flow": "raft_small raft_large",
+    "optical flow": "raft_small",
 }
 
 
 @dataclass(frozen=True)
 class Family:
-    """Architectures of one kind whose names begin alike; the smallest of them is checked."""
+    """Architectures of one kind whose names begin alike; the smallest of these is checked."""
 
     library: str
     kind: str
@@ -76,18 +78,25 @@ class Subject:
 
 
 def families() -> Iterator[Family]:
-    """Yield torchvision's architectures, then those of timm by module and first word: each module once, then again."""
+    """Yield torchvision's architectures, then those of timm: one for each first word of the names in a module.
+
+    Each module comes once before any comes again, and what has no small variant comes last.
+    """
     for kind, names in TORCHVISION.items():
         yield from (Family("torchvision", kind, name, (name,)) for name in names.split())
     members: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in timm.list_models(exclude_filters="test_*"):
         word = re.match(r"[a-z]+(?:v\d+)?", name)
         members[_model_to_module[name]][word[0] if word else name].append(name)
-    for nth in range(max(map(len, members.values()))):
-        for module, words in members.items():
-            for word, names in list(words.items())[nth : nth + 1]:
-                small = [name for name in names if not LARGE.search(name)]
-                yield Family("timm", module, word, tuple(small or names))
+    found: list[tuple[bool, int, Family]] = []
+    for module, words in members.items():
+        for nth, (word, names) in enumerate(words.items()):
+            small = [name for name in names if SMALL.search(name)]
+            usual = [name for name in names if not LARGE.search(name)]
+            chosen = (small or usual or names)[:CANDIDATES]
+            found.append((not small, nth, Family("timm", module, word, tuple(chosen))))
+    for *_, family in sorted(found, key=lambda item: item[:2]):
+        yield family
 
 
 def smallest(family: Family) -> str:
