@@ -357,6 +357,10 @@ STOPPED = {
     mean = torch.as_tensor(x.mean((0, 2, 3), keepdim=True).tolist(), dtype=x.dtype)  # BN104
     return x - mean
 """),
+    "array that is copied": layer("""
+    mean = torch.from_numpy(x.mean((0, 2, 3), keepdim=True).detach().cpu().numpy().copy())  # BN101
+    return x - mean
+"""),
     "numpy and back": layer("""
     mean = torch.from_numpy(x.mean((0, 2, 3), keepdim=True).cpu().numpy(force=True))  # BN104
     return x - mean
