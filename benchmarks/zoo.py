@@ -48,7 +48,8 @@ TORCHVISION = {
         resnext50_32x4d shufflenet_v2_x0_5 squeezenet1_1 swin_t swin_v2_t vgg11 vgg11_bn vit_b_32""",
     "segmentation": "deeplabv3_mobilenet_v3_large fcn_resnet50 lraspp_mobilenet_v3_large",
     "detection": """fasterrcnn_mobilenet_v3_large_320_fpn fasterrcnn_resnet50_fpn_v2 fcos_resnet50_fpn
-        keypointrcnn_resnet50_fpn maskrcnn_resnet50_fpn retinanet_resnet50_fpn_v2 ssd300_vgg16 ssdlite320_mobilenet_v3_large""",
+        keypointrcnn_resnet50_fpn maskrcnn_resnet50_fpn retinanet_resnet50_fpn_v2 ssd300_vgg16
+        ssdlite320_mobilenet_v3_large""",
     "video": "mc3_18 mvit_v1_b mvit_v2_s r2plus1d_18 r3d_18 s3d swin3d_t",
     "optical flow": "raft_small",
 }
