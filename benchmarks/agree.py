@@ -53,7 +53,7 @@ REASONS = {
     "stops of the tests/(silent_function|zeroing_hook)": "No text shows it: a backward or a hook had to be judged.",
     "stops of the tests/script": "The static check does not look behind `torch.jit.script`.",
     "stops of the tests/copy_(no_grad|data)": (
-        "The text is silent where a statistic replaces a buffer, and is not mixed into it: so layers initialize themselves."
+        "The text is silent where a statistic replaces what a buffer held: so layers initialize themselves."
     ),
     "shapes of real code, meant/(weight of a loss|straight-through estimator)": (
         "The shape stands in a layer that is called Norm, and of such a layer any wrong gradient is told."
@@ -194,10 +194,10 @@ def load(file: Path) -> ModuleType:
 
 
 def layers(module: ModuleType) -> Iterator[nn.Module]:
-    """Yield the layers that a module defines, made of 4 channels or of nothing, then its functions of one argument."""
+    """Yield the layers that a module defines, made of nothing or of 4 channels, then its functions of one argument."""
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
     for cls in (value for value in own if isinstance(value, type) and issubclass(value, nn.Module)):
-        for arguments in ((4,), ()):
+        for arguments in ((), (4,)):
             torch.manual_seed(0)
             try:
                 layer = cls(*arguments).double().train()
