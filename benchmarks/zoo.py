@@ -1,8 +1,8 @@
 """Check architectures of torchvision and timm with their own norms, and with every norm swapped for a twin.
 
-    python benchmarks/zoo.py --out zoo.jsonl                            # hours: all families
-    python benchmarks/zoo.py --out zoo.jsonl --only 'timm/swin.*'       # those that match
-    python benchmarks/zoo.py --out zoo.jsonl --table                    # what is there, as tables
+    python benchmarks/zoo.py --out zoo.jsonl                      # hours: all families
+    python benchmarks/zoo.py --out zoo.jsonl --only timm/swin     # those that match
+    python benchmarks/zoo.py --out zoo.jsonl --table              # what is there, as tables
 
 Each architecture has random weights and runs a batch of two of the smallest size that it takes. `native` is the
 architecture as it is, `stopped` and `live` have twins (`twins.py`) of its norms, with and without a stop; a norm of
@@ -21,7 +21,7 @@ import re
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ def subject(family: Family, name: str) -> Subject:
     raise RuntimeError(f"ran on no input: {problem}")
 
 
-def timm_subjects(name: str) -> Iterator[Any]:
+def timm_subjects(name: str) -> Iterator[Callable[[], Subject]]:
     config = timm.get_pretrained_cfg(name)
     channels, *_, usual = config.input_size if config else (3, 224)
     for size in (*(size for size in SIZES if size < usual), usual):
@@ -141,7 +141,7 @@ def timm_subjects(name: str) -> Iterator[Any]:
         yield attempt
 
 
-def torchvision_subjects(kind: str, name: str) -> Iterator[Any]:
+def torchvision_subjects(kind: str, name: str) -> Iterator[Callable[[], Subject]]:
     for size in SIZES:
 
         def attempt(size: int = size) -> Subject:
