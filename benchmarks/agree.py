@@ -60,10 +60,13 @@ REASONS = {
     ),
     "shapes of real code, meant/(mean of another slice|reference of a part|a slice whose index has moved"
     "|parts drawn at random|factor of another part)": (
-        "A false alarm at runtime, in a layer called Norm: a recorded step does not tell the parts of a tensor apart."
+        "A false alarm at runtime: a recorded step does not tell the parts of a tensor apart."
     ),
     "shapes of real code, meant/attribute that may be two things": (
         "The text is silent where an argument decides; the layer that was built has made the decision."
+    ),
+    "generated layers/einsum .*": (
+        "Missed at runtime: a recorded step does not see the sums of einsum, and the layer holds another one."
     ),
     "shapes of real code, meant/arrays of a module without torch": (
         "The text works on arrays, which have no gradient; here it is run on a tensor."
