@@ -58,7 +58,7 @@ _SHAPE = (
     "view reshape unsqueeze squeeze expand expand_as broadcast_to view_as reshape_as permute transpose movedim "
     "swapaxes flatten unflatten clone contiguous to float double half bfloat16 type type_as getitem __getitem__ repeat "
     "repeat_interleave tile cpu cuda alias swapdims requires_grad_ as_tensor asarray array "
-    "ascontiguousarray from_dlpack all_reduced"
+    "ascontiguousarray from_dlpack all_reduced copy"
 )
 
 #: shape operations that keep the layout: the same values at the same places

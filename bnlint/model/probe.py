@@ -135,13 +135,17 @@ class Probe:
     def reference(self, kept: Sequence[Statistic] = ()) -> Tensor | None:
         """Return the gradient of the layer without the stops of its statistics, but for those `kept`.
 
-        None where the graph cannot do without them.
+        None where the graph cannot do without them: one is no operation of it, or what uses the statistic has no
+        gradient for it, as `F.batch_norm` with statistics that it is given.
         """
         removed = [s for s in self.stopped if not any(s is k or inseparable(self.lowered, s, k) for k in kept)]
         if self.captured.unfaithful is not None or not removable(self.lowered, removed):
             return None
         graph = unstopped(self.captured.graph_module, self.lowered, removed)
-        return self._gradient(graph, lambda x: _replayed(graph, self.captured, x))
+        try:
+            return self._gradient(graph, lambda x: _replayed(graph, self.captured, x))
+        except RuntimeError:
+            return None
 
     def truth(self) -> Tensor | None:
         """Return the true gradient: the reference, where finite differences of the layer confirm it."""

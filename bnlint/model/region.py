@@ -80,14 +80,8 @@ class Part:
 
     def __init__(self, lowered: Lowered, site: Site) -> None:
         uses = [lowered.nodes[statistic.use] for statistic in site.statistics]
-        self.start = lowered.nodes[site.input]
+        self.start = _tensor(lowered.nodes[site.input], uses)
         inside = _between(self.start, uses)
-        while "shape" not in self.start.meta:  # a call that returns several tensors: the part of it that is used
-            following = next((user for user in self.start.users if user in inside), None)
-            if following is None:
-                raise InputError("what a statistic is of cannot be told from the recorded step")
-            self.start = following
-            inside = _between(self.start, uses)
         self.ends = [use for use in dict.fromkeys(uses) if not any(user in inside for user in use.users)] or uses[-1:]
         self.inside = frozenset(inside)
         order = [node for node in self.start.graph.nodes if node in inside]
@@ -103,6 +97,23 @@ class Part:
             copies[node].meta = node.meta | _NO_AUTOCAST
         graph.output(tuple(copies[node] for node in ends))
         return graph
+
+
+def _tensor(start: fx.Node, uses: Collection[fx.Node]) -> fx.Node:
+    """Return the tensor that a site normalizes.
+
+    Of a call that returns several, it is the one that all uses are made of; where several are used, as when channels
+    are split and normalized one by one, it is the tensor that the call takes apart.
+    """
+    if "shape" in start.meta:
+        return start
+    for part in start.users:
+        if _between(part, uses).issuperset(uses):
+            return _tensor(part, uses)
+    whole = [source for source in start.all_input_nodes if "shape" in source.meta]
+    if len(whole) != 1:
+        raise InputError("what a statistic is of cannot be told from the recorded step")
+    return whole[0]
 
 
 def _between(start: fx.Node, ends: Iterable[fx.Node]) -> set[fx.Node]:

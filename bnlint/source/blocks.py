@@ -44,6 +44,8 @@ def unwrapped(text: SourceText, parsed: Parsed, region: Region) -> list[Edit] | 
     Returns:
         None for a region that cannot be taken apart.
     """
+    if any(_writes_out(call) and parsed.locate(call) in region.stopped for call in of(parsed.module, cst.Call)):
+        return None
     try:
         for node in of(parsed.module, cst.With, cst.FunctionDef, cst.IndentedBlock, cst.Module):
             match node:
@@ -62,6 +64,11 @@ def unwrapped(text: SourceText, parsed: Parsed, region: Region) -> list[Edit] | 
     except _MixedError:
         pass
     return None
+
+
+def _writes_out(call: cst.Call) -> bool:
+    """Whether a call has `out=`, which torch refuses where gradients are recorded."""
+    return any(argument.keyword is not None and argument.keyword.value == "out" for argument in call.args)
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,8 +168,12 @@ class Carriers:
             isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == "math"
         ):
             carried |= STOP
+        off = STOP if self.off else 0
         if isinstance(func, ast.Attribute):
-            self.assign(func.value, every | (_of(name) & STOP if name.endswith("_") else 0))
+            self.assign(func.value, every | (_of(name) & STOP | off if name.endswith("_") else 0))
+        for keyword in node.keywords:
+            if keyword.arg == "out":
+                self.assign(keyword.value, every | off)
         if (_of(name) | self.lent.get(name, 0)) & STOP:
             for value in values:
                 self.assign(value, STOP)
@@ -182,7 +186,7 @@ class Carriers:
         if joins and self.here is not None and BOTH in {*given, receiver}:
             self.joins.add(self.here.key)
         carried |= self._handed(node, name, values, given, every)
-        return carried | (STOP if self.off else 0)
+        return carried | off
 
     def _handed(self, node: ast.Call, name: str, values: list[ast.expr], given: list[int], every: int) -> int:
         """Hand arguments over to the functions that a call may mean; return what comes back."""

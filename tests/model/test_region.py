@@ -104,6 +104,25 @@ def test_the_error_is_that_of_the_same_normalization_as_a_layer():
     assert error(Norm(), x(4, 4, 6, 6)) == pytest.approx((4 * 16) ** -0.5, rel=0.6)
 
 
+def apart(stop):
+    """Channels in two parts, each centered by its own mean."""
+
+    def forward(block, h):
+        return torch.cat([part - stop(part.mean((0, 2, 3), keepdim=True)) for part in h.split(2, dim=1)], 1)
+
+    return forward
+
+
+def test_parts_that_are_normalized_one_by_one_are_one_normalization():
+    assert check_model(nn.Sequential(Block(apart(torch.clone)), nn.Conv2d(4, 2, 1)), x()) == []
+
+    findings = check_model(nn.Sequential(Block(apart(torch.detach)), nn.Conv2d(4, 2, 1)), x())
+
+    assert [(f.statistic, f.module.module, f.location.path) for f in findings] == [("mean", "0", __file__)] * 2
+    # About sqrt(1 / n): one lost direction of n values per channel.
+    assert findings[0].measurement.error == pytest.approx((4 * 16) ** -0.5, rel=0.6)
+
+
 def test_a_weight_that_is_standardized_is_measured_as_a_weight():
     class Standardized(nn.Conv2d):
         def forward(self, x):

@@ -362,6 +362,24 @@ STOPPED = {
     mean = torch.as_tensor(x.mean((0, 2, 3), keepdim=True).tolist(), dtype=x.dtype)  # BN104
     return x - mean
 """),
+    "named statistic copied without gradients": layer("""
+    mean = x.mean((0, 2, 3), keepdim=True)
+    used = torch.zeros_like(mean)
+    with torch.no_grad():
+        used.copy_(mean)  # BN102
+    return x - used
+"""),
+    "named statistic put out without gradients": layer("""
+    mean = x.mean((0, 2, 3), keepdim=True)
+    used = torch.zeros_like(mean)
+    with torch.no_grad():
+        torch.add(mean, 0.0, out=used)  # BN102
+    return x - used
+"""),
+    "array that is copied": layer("""
+    mean = torch.from_numpy(x.mean((0, 2, 3), keepdim=True).detach().cpu().numpy().copy())  # BN101
+    return x - mean
+"""),
     "numpy and back": layer("""
     mean = torch.from_numpy(x.mean((0, 2, 3), keepdim=True).cpu().numpy(force=True))  # BN104
     return x - mean
