@@ -18,12 +18,13 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from bnlint.errors import InputError
 from bnlint.finding import Harm
-from bnlint.flow.sites import Site, Statistic, find_sites
+from bnlint.flow.sites import Site, Statistic
 from bnlint.flow.traits import Gradient
 from bnlint.model.capture import Capture, plain_run, train
 from bnlint.model.lower import Lowered, floating, lower
 from bnlint.model.region import Part
 from bnlint.model.replay import Replay
+from bnlint.model.sites import sites_of
 from bnlint.model.state import preserved
 from bnlint.model.truth import removable, unstopped
 
@@ -64,7 +65,7 @@ class Watched(Replay):
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
         self.lowered = lower(module)
-        self.sites = find_sites(self.lowered.graph)
+        self.sites = sites_of(self.lowered)
         self.stopped = [site for site in self.sites if _stopped(site) and removable(self.lowered, _stopped(site))]
         self.parts = {id(site): part for site in self.stopped if (part := _part(self.lowered, site)) is not None}
         self.arriving: dict[int, _Arriving] = {}

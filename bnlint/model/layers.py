@@ -21,9 +21,9 @@ from bnlint.model.capture import Capture, capture
 from bnlint.model.harm import Compared, Watched, harms, together
 from bnlint.model.lower import Lowered, location_of
 from bnlint.model.measure import Measured
-from bnlint.model.probe import owner
 from bnlint.model.region import Region, cut_out, is_activation
 from bnlint.model.shapes import Call, channels
+from bnlint.model.sites import owner
 from bnlint.model.state import without_hooks
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import math
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from bnlint.model.replay import set_item, written
 
 #: operators that Python code spells in another way
 _ATEN = {"_to_copy": "to", "lift_fresh_copy": "clone", "slice": "getitem", "select": "getitem", "lift": "clone"}
+#: what takes some of the values of a tensor, by their places
+INDEXED = frozenset({"__getitem__", "getitem", "narrow", "select", "index_select"})
+_VIEWS = frozenset({Role.SHAPE, Role.PART})
 _COLLECTIVES_HOME = "torch.distributed.distributed_c10d"
 
 
@@ -67,6 +71,7 @@ class _Lowering:
         self.index: dict[fx.Node, int] = {}
         self.pairs: dict[fx.Node, tuple[int, int]] = {}
         self.divided: dict[fx.Node, int] = {}
+        self.parts: dict[tuple[int, str], int] = {}
         self.nodes: dict[int, fx.Node] = {}
 
     def visit(self, node: fx.Node) -> None:
@@ -160,7 +165,7 @@ class _Lowering:
     def _state_of(self, index: int, grad: bool = True) -> str | None:
         """Return the name of the buffer that a value is or is a view of; of a parameter, if written around autograd."""
         node = self.flow[index]
-        while node.args and (node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) is Role.SHAPE)):
+        while node.args and (node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) in _VIEWS)):
             grad = grad and node.kind is not Kind.STOP
             node = self.flow[node.args[0]]
         return node.name if node.kind is Kind.BUFFER or (node.kind is Kind.PARAMETER and not grad) else None
@@ -182,6 +187,12 @@ class _Lowering:
             return
         if name in PARTS and operands:  # each part is a tensor of its own
             self.divided[node] = operands[0]
+        if name in INDEXED and operands and takes_a_part(node):
+            part = operands[0], repr((node.target, node.args[1:], node.kwargs))
+            if part not in self.parts:
+                self.parts[part] = self._result(node, "part", operands[:1])
+            self.index[node] = self.parts[part]
+            return
         plain = "where" if name.removesuffix("_") in JOINING or node.target is set_item else canonical(name)
         if name == "copy_":
             plain, operands = "reshape", operands[1:]
@@ -223,6 +234,17 @@ def name_of(node: fx.Node) -> str:
         name = node.target._schema.name.partition("::")[2]
         return _ATEN.get(name, name)
     return str(getattr(node.target, "__name__", "call"))
+
+
+def takes_a_part(node: fx.Node) -> bool:
+    """Whether an index leaves values out, or may put them elsewhere; sizes tell, where they were recorded."""
+    source, *index = (*node.args, *node.kwargs.values())
+    moves: list[fx.Node] = []
+    fx.node.map_arg(tuple(index), moves.append)
+    before, after = (each.meta.get("shape") if isinstance(each, fx.Node) else None for each in (source, node))
+    if before is None or after is None:
+        return False
+    return bool(moves) or math.prod(before) != math.prod(after)
 
 
 def reduction_attributes(node: fx.Node) -> dict[str, object]:

@@ -17,14 +17,15 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from bnlint.errors import BnlintError, InputError
 from bnlint.flow.graph import Kind
-from bnlint.flow.sites import Site, Statistic, find_sites
+from bnlint.flow.sites import Statistic
 from bnlint.flow.traits import Gradient
 from bnlint.model.capture import Capture, capture
-from bnlint.model.lower import Lowered, floating, lower
+from bnlint.model.lower import floating, lower
 from bnlint.model.memory import tensors_in
 from bnlint.model.ranks import of_first, rank, summed
 from bnlint.model.replay import Replay
 from bnlint.model.shapes import Call, candidates
+from bnlint.model.sites import owner, sites_of
 from bnlint.model.state import detached_copy, preserved
 from bnlint.model.truth import inseparable, opened, removable, unstopped
 
@@ -55,7 +56,7 @@ class Probe:
         self.module = _awake(detached_copy(layer).double().train())
         self.args, self.kwargs, self.captured = self._captured(type(layer).__name__, call, shrink)
         self.lowered = lower(self.captured.graph_module, self.module)
-        self.sites = tuple(site for site in find_sites(self.lowered.graph) if owner(self.lowered, site) == "")
+        self.sites = tuple(site for site in sites_of(self.lowered) if owner(self.lowered, site) == "")
         self.x: Tensor = next(leaf for leaf in tree_flatten((self.args, self.kwargs))[0] if floating(leaf)).detach()
         # Normal and not centered: summed outputs have no gradient in a right normalization, and a
         # centered cotangent hides a stopped mean.
@@ -173,21 +174,6 @@ class Probe:
                 return torch.zeros_like(self.x)
             (gradient,) = torch.autograd.grad(value, leaf, allow_unused=True)
             return torch.zeros_like(self.x) if gradient is None else gradient.detach()
-
-
-def owner(lowered: Lowered, site: Site) -> str:
-    """Return the path of the innermost module that both computes and applies a site's statistics."""
-    paths = [
-        (lowered.graph[index].origin.module or "").split(".")
-        for statistic in site.statistics
-        for index in (statistic.reduction, statistic.use)
-    ]
-    common: list[str] = []
-    for parts in zip(*paths, strict=False):
-        if len(set(parts)) > 1:
-            break
-        common.append(parts[0])
-    return ".".join(common)
 
 
 def _initializes(module: nn.Module, captured: Capture) -> bool:

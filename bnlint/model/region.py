@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map_only
 from bnlint.errors import InputError
 from bnlint.flow.sites import Site
 from bnlint.model.capture import Capture, plain_run, train
-from bnlint.model.lower import Lowered
+from bnlint.model.lower import INDEXED, Lowered, name_of
 from bnlint.model.replay import Replay
 from bnlint.model.state import first_line, preserved
 
@@ -80,7 +80,7 @@ class Part:
 
     def __init__(self, lowered: Lowered, site: Site) -> None:
         uses = [lowered.nodes[statistic.use] for statistic in site.statistics]
-        self.start = _tensor(lowered.nodes[site.input], uses)
+        self.start = _tensor(_common(lowered, site), uses)
         inside = _between(self.start, uses)
         self.ends = [use for use in dict.fromkeys(uses) if not any(user in inside for user in use.users)] or uses[-1:]
         self.inside = frozenset(inside)
@@ -97,6 +97,14 @@ class Part:
             copies[node].meta = node.meta | _NO_AUTOCAST
         graph.output(tuple(copies[node] for node in ends))
         return graph
+
+
+def _common(lowered: Lowered, site: Site) -> fx.Node:
+    """Return what all statistics of a site are made of: a part that is taken anew for each use comes of the whole."""
+    start, reductions = lowered.nodes[site.input], [lowered.nodes[each.reduction] for each in site.statistics]
+    while name_of(start) in INDEXED and not _between(start, reductions).issuperset(reductions):
+        start = start.all_input_nodes[0]
+    return start
 
 
 def _tensor(start: fx.Node, uses: Collection[fx.Node]) -> fx.Node:
