@@ -55,12 +55,9 @@ REASONS = {
     "stops of the tests/copy_(no_grad|data)": (
         "The text is silent where a statistic replaces what a buffer held: so layers initialize themselves."
     ),
-    "shapes of real code, meant/(weight of a loss|straight-through estimator)": (
+    "shapes of real code, meant/(weight of a loss|straight-through estimator|mean of another slice|reference of a part"
+    "|a slice whose index has moved|parts drawn at random|factor of another part)": (
         "The shape stands in a layer that is called Norm, and of such a layer any wrong gradient is told."
-    ),
-    "shapes of real code, meant/(mean of another slice|reference of a part|a slice whose index has moved"
-    "|parts drawn at random|factor of another part)": (
-        "A false alarm at runtime: a recorded step does not tell the parts of a tensor apart."
     ),
     "shapes of real code, meant/attribute that may be two things": (
         "The text is silent where an argument decides; the layer that was built has made the decision."
