@@ -227,9 +227,8 @@ def _conclude(found: Sequence[Finding], seen: _Seen, sources: Sources, settings:
 
 def _elsewhere(found: Sequence[Finding], sources: Sources) -> list[str]:
     """Return the source files that have findings of source and are none of those that were checked."""
-    checked = {absolute(path) for path in sources.files}
     places = {f.location.path: None for f in found if f.location is not None and f.module is None}
-    return [path for path in places if absolute(Path(path)) not in checked]
+    return [path for path in places if absolute(Path(path)) not in sources.named]
 
 
 def _exit_code(found: Sequence[Finding], settings: Settings) -> int:

@@ -141,6 +141,11 @@ class Finding:
     measurement: Measurement | None = None
     about: str | None = None
 
+    @property
+    def places(self) -> tuple[SourceLocation, ...]:
+        """Where it stands and what it marks, its own place first."""
+        return (*((self.location,) if self.location else ()), *(mark.location for mark in self.marks))
+
     def __str__(self) -> str:
         """Return it in one line: `path:line:column: CODE message`, or its layer where nobody knows the line."""
         at = self.location

@@ -76,11 +76,11 @@ class Plugin:
 
 def _told_elsewhere(finding: Finding, path: str, project: Project) -> bool:
     """Whether nothing of a finding is in the file, and the file that it is in says it too."""
-    places = [place for place in (finding.location, *(mark.location for mark in finding.marks)) if place is not None]
-    if not places or any(place.path == path for place in places):
+    if not finding.places or any(place.path == path for place in finding.places):
         return False
-    other = project.read(absolute(Path(places[0].path)))
-    there = check_source(other.text.text.encode(), places[0].path) if other is not None else []
+    home = finding.places[0].path
+    other = project.read(absolute(Path(home)))
+    there = check_source(other.text.text.encode(), home) if other is not None else []
     return any((f.code, f.location, f.statistic) == (finding.code, finding.location, finding.statistic) for f in there)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,18 @@ if TYPE_CHECKING:
 NAMELESS = "-"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sources:
     """The Python source of a run: files, or the one text on stdin; and the folders that could not be looked into."""
 
     files: Sequence[Path]
     text: bytes | None = None
     unreadable: tuple[InputError, ...] = ()
+
+    @cached_property
+    def named(self) -> frozenset[Path]:
+        """The files from the root; only what is found asks for them."""
+        return frozenset(map(absolute, self.files))
 
     @property
     def reader(self) -> Reader:
@@ -75,17 +81,13 @@ def wanted(sources: Sources, settings: Settings) -> Callable[[Finding], bool]:
 
     A file that is excluded may be used by one that is checked. What begins, stops and ends in it is left out with it.
     """
-    checked = {absolute(path) for path in sources.files}
 
     def told(finding: Finding) -> bool:
-        marks = (mark.location for mark in finding.marks)
-        places = {absolute(Path(each.path)) for each in (finding.location, *marks) if each is not None}
-        left_out = (
-            bool(places)
-            and places.isdisjoint(checked)
-            and all(is_excluded(place, settings.excludes) for place in places)
-        )
-        return settings.wanted(finding) and not left_out
+        if not settings.wanted(finding):
+            return False
+        places = {absolute(Path(each.path)) for each in finding.places}
+        elsewhere = bool(places) and places.isdisjoint(sources.named)
+        return not (elsewhere and all(is_excluded(place, settings.excludes) for place in places))
 
     return told
 

@@ -18,6 +18,9 @@ from torch.overrides import handle_torch_function
 from bnlint.flow.ops import COLLECTIVES
 from bnlint.model.opaque import patched
 
+#: the module that they come from
+HOME = "torch.distributed.distributed_c10d"
+
 
 @contextmanager
 def announced_collectives() -> Iterator[None]:

@@ -15,6 +15,7 @@ from torch._ops import OpOverload
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
 from bnlint.flow.ops import COLLECTIVES, GATHERING, JOINING, PAIRS, PARTS, STOPS, Role, canonical, is_inplace, role
+from bnlint.model.collectives import HOME
 from bnlint.model.replay import set_item, written
 
 #: operators that Python code spells in another way
@@ -22,7 +23,6 @@ _ATEN = {"_to_copy": "to", "lift_fresh_copy": "clone", "slice": "getitem", "sele
 #: what takes some of the values of a tensor, by their places
 INDEXED = frozenset({"__getitem__", "getitem", "narrow", "select", "index_select"})
 _VIEWS = frozenset({Role.SHAPE, Role.PART})
-_COLLECTIVES_HOME = "torch.distributed.distributed_c10d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class _Lowering:
             self.bind(node, Kind.OP, "opaque", self.operands((node.args, node.kwargs)), live=node.meta.get("live"))
         elif node.meta.get("alias"):
             self.bind(node, Kind.STOP, "alias", self.operands(node.args)[:1], live=False)
-        elif name in COLLECTIVES and getattr(node.target, "__module__", "") == _COLLECTIVES_HOME:
+        elif name in COLLECTIVES and getattr(node.target, "__module__", "") == HOME:
             operands = self.operands(node.args[-1:] if name in GATHERING else (node.args, node.kwargs))
             self.bind(node, Kind.STOP, "collective", operands[:1], live=False)
         elif name in STOPS and (node.target is not getattr or name == "data"):

@@ -51,7 +51,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from bnlint.model.collectives import announced_collectives
+from bnlint.model.collectives import HOME, announced_collectives
 from bnlint.model.context import context
 from bnlint.model.memory import Memory, tensors_in
 from bnlint.model.names import names_of, state_of
@@ -213,7 +213,7 @@ class Recorder(TorchFunctionMode):
             self._paused = False
         with torch._C.DisableTorchFunction():
             changed = [t for t, version in zip(held, before, strict=True) if _version(t) != version]
-            if getattr(func, "__module__", None) == "torch.distributed.distributed_c10d":
+            if getattr(func, "__module__", None) == HOME:
                 changed = held
             elif held and held[0].is_inference() and result is held[0]:
                 changed = held[:1]

@@ -80,8 +80,7 @@ class Analysis:
 
     def _elsewhere(self, finding: Finding, document: Document) -> bool:
         """Whether a finding lies wholly in files that are left out, and not in the one that is open."""
-        marks = (mark.location for mark in finding.marks)
-        places = {Path(each.path) for each in (finding.location, *marks) if each is not None}
+        places = {Path(each.path) for each in finding.places}
         return document.path not in places and all(map(self._left_out, places))
 
     def _left_out(self, path: Path) -> bool:

@@ -96,7 +96,9 @@ def _instead(path: Path) -> str:
     near = nearest(path.name, names, cutoff=0.6)
     if near:
         return f"did you mean `{path.parent / near}`?"
-    if re.fullmatch(r"\w+(\.\w+)+", str(path)):
+    package = str(path).partition(".")[0]
+    is_module = re.fullmatch(r"\w+(\.\w+)+", str(path)) is not None and path.suffix not in SUFFIXES
+    if is_module and any(Path(each).is_dir() for each in (package, f"src/{package}")):
         return f"name a Python file or a folder of them; for a model, a function too: {path}:FUNCTION"
     return "name a Python file or a folder of them"
 

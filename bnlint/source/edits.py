@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import libcst as cst
-
 from bnlint.catalog import PLAIN
 from bnlint.finding import Edit, Fix, SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Node
@@ -15,7 +13,6 @@ from bnlint.source.numbers import Numbers, leaves_torch, makes_number, untyped
 from bnlint.source.parsed import Parsed
 from bnlint.source.state import State
 from bnlint.source.text import SourceText
-from bnlint.source.tree import of
 from bnlint.source.unstop import stopped_at, without_call, without_function, without_suffix
 from bnlint.vocabulary import Word
 
@@ -75,8 +72,7 @@ def _without(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Stat
         return None
     match stop.name:
         case "no_grad" | "inference_mode" if region is not None:
-            found = _region(graph, region)
-            return None if _writes_out(parsed, found) else unwrapped(text, parsed, found)
+            return unwrapped(text, parsed, _region(graph, region))
         case _ if location is None:
             return None
         case "detach" | "data" if leaves_torch(parsed, graph, index, statistic.use):
@@ -91,14 +87,6 @@ def _without(text: SourceText, parsed: Parsed, graph: FlowGraph, statistic: Stat
             return without_suffix(text, parsed, location, ".clone()")
         case _:
             return _without_call(text, parsed, graph, stop, location)
-
-
-def _writes_out(parsed: Parsed, region: Region) -> bool:
-    """Whether something in a region is computed into `out=`, which autograd refuses."""
-    calls = [
-        call for call in of(parsed.module, cst.Call) if any(a.keyword and a.keyword.value == "out" for a in call.args)
-    ]
-    return any(parsed.locate(call) in region.stopped for call in calls)
 
 
 def _region(graph: FlowGraph, where: SourceLocation) -> Region:

@@ -80,9 +80,9 @@ def fix_files(
                 first = known or file
                 files[path] = replace(file, before=first.before, findings=first.findings)
                 seen[path] = number
-        todo = [path for path in files if _outdated(seen.get(path, -1), project.looked_at(path), changed)]
-        if not todo:
+        if not changed:
             break
+        todo = [path for path in files if _outdated(seen.get(path, -1), project.looked_at(path), changed)]
     return _once(list(files.values()), paths)
 
 

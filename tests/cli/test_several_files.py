@@ -4,31 +4,7 @@ from __future__ import annotations
 
 import pytest
 from terminal import Cli
-
-#: its own finding is mended, and so is what `model` finds in it
-LAYER = """import torch
-
-
-class Norm(torch.nn.Module):
-    def forward(self, x):
-        with torch.no_grad():
-            m = x.mean(-1, keepdim=True)
-            s = x.std(-1, keepdim=True)
-        return (x - m) / (s + 1e-6)
-"""
-MODEL = """import torch
-from {} import Norm
-
-
-class Net(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.norm = Norm()
-        self.head = torch.nn.Linear(4, 4)
-
-    def forward(self, x):
-        return self.head(self.norm(x))
-"""
+from used import LAYER, MODEL
 
 
 @pytest.mark.parametrize(("model", "layer"), [("a.py", "b.py"), ("b.py", "a.py")])

@@ -212,6 +212,9 @@ def test_missing_path_names_the_nearest(tree: Tree) -> None:
         ("src/pkg/model.py:build", "by its module: pkg.model:build"),
         ("pkg.model", "for a model, a function too: pkg.model:FUNCTION"),
         ("nothing", "name a Python file or a folder of them"),
+        ("nothing.py", "name a Python file or a folder of them"),
+        ("pkg.py", "did you mean `pkg`?"),
+        ("notes.txt", "name a Python file or a folder of them"),
     ],
 )
 def test_what_looks_like_a_model_is_told_how_models_are_named(tree: Tree, path: str, said: str) -> None:
