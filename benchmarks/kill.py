@@ -24,8 +24,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 OLD = "def f(x):\n    return x - x.mean().detach()\n"
 NEW = "def f(x):\n    return x - x.mean()\n"
-#: says when Python itself has started, which is not bnlint's to guard
-START = "import bnlint.__main__ as entry; print('started', flush=True); entry.main()"
+#: says when bnlint has begun to listen for signals: Python's own start, and the call of its entry, are not its to guard
+START = """
+import signal
+listen = signal.signal
+def told(*given):
+    listen(*given)
+    signal.signal = listen
+    print("started", flush=True)
+signal.signal = told
+import bnlint.__main__ as entry
+entry.main()
+"""
 
 
 @dataclass(frozen=True)

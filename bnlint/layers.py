@@ -61,7 +61,8 @@ class FusedBatchNorm(_BatchNorm):
         if self.unbiased:
             # (x - m) / sqrt(n/(n-1) v + eps) = sqrt(k) (x - m) / sqrt(v + k eps) with k = (n-1)/n, v biased.
             kept = (count - 1) / count
-            weight = input.new_full((input.size(1),), kept**0.5) if weight is None else weight * kept**0.5
+            like = input if self.running_mean is None else self.running_mean  # of one type, where the input is narrower
+            weight = like.new_full((input.size(1),), kept**0.5) if weight is None else weight * kept**0.5
             eps = self.eps * kept
         if not (self.training and self.updates_running_statistics and self.running_mean is not None):
             return F.batch_norm(input, None, None, weight, bias, True, 0.0, eps)
@@ -165,7 +166,7 @@ class UnstoppedNorm(nn.Module):
         if kind == "self":
             return self._held(parts[0])
         if kind == "dtype":
-            return _dtype(parts[0]) if parts else values[0].dtype
+            return _dtype(parts[0]) if parts else next(v.dtype for v in values if v.is_floating_point())
         if kind == "own dtype":
             return next(tensor.dtype for tensor in (*self.buffers(), *self.parameters()) if tensor.is_floating_point())
         if kind == "device":

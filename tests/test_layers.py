@@ -143,6 +143,15 @@ def test_low_precision(dtype, tolerance, unbiased):
     assert layer.eval()(x).dtype is dtype
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_an_input_narrower_than_the_layer(affine):
+    layer, x = layer_of("2d", unbiased=True, affine=affine, dtype=torch.float32)
+    out = layer(x.bfloat16())
+
+    assert out.dtype is torch.bfloat16 and layer.running_var.dtype is torch.float32
+    torch.testing.assert_close(out.float(), copy.deepcopy(layer)(x.float()), rtol=3e-2, atol=3e-2)
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("unbiased", [True, False])
 def test_gradcheck(case, unbiased):

@@ -190,8 +190,8 @@ class _Lowering:
         if name in INDEXED and operands and takes_a_part(node):
             part = operands[0], repr((node.target, node.args[1:], node.kwargs))
             if part not in self.parts:
-                self.parts[part] = self._result(node, "part", operands[:1])
-            self.index[node] = self.parts[part]
+                self.parts[part] = self._unstopped(node, "part", operands[:1])
+            self.index[node] = self._stop_of_mode(node, self.parts[part])
             return
         plain = "where" if name.removesuffix("_") in JOINING or node.target is set_item else canonical(name)
         if name == "copy_":
@@ -219,10 +219,15 @@ class _Lowering:
 
     def _result(self, node: fx.Node, name: str, operands: list[int]) -> int:
         """Append an operation, and a stop behind it where it ran without recording a gradient."""
-        off = "inference_mode" if node.meta.get("inference") else None if node.meta.get("grad", True) else "no_grad"
+        return self._stop_of_mode(node, self._unstopped(node, name, operands))
+
+    def _unstopped(self, node: fx.Node, name: str, operands: list[int]) -> int:
         attributes = reduction_attributes(node) if role(name) is Role.REDUCTION else None
-        live = None if off else node.meta.get("live")
-        index = self.add(node, Kind.OP, name, operands, attributes=attributes, live=live)
+        live = None if _off(node) else node.meta.get("live")
+        return self.add(node, Kind.OP, name, operands, attributes=attributes, live=live)
+
+    def _stop_of_mode(self, node: fx.Node, index: int) -> int:
+        off = _off(node)
         return self.add(node, Kind.STOP, off, [index], live=False) if off else index
 
 
@@ -234,6 +239,10 @@ def name_of(node: fx.Node) -> str:
         name = node.target._schema.name.partition("::")[2]
         return _ATEN.get(name, name)
     return str(getattr(node.target, "__name__", "call"))
+
+
+def _off(node: fx.Node) -> str | None:
+    return "inference_mode" if node.meta.get("inference") else None if node.meta.get("grad", True) else "no_grad"
 
 
 def takes_a_part(node: fx.Node) -> bool:

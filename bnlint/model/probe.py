@@ -107,7 +107,7 @@ class Probe:
         for sign in (1.0, -1.0):
             with preserved(self.module), torch.enable_grad():
                 outputs = self.run(self.module, (self.x + sign * step * direction).requires_grad_())
-                values.append(summed(float(_dot([o.detach() for o in outputs], self.cotangents))))
+                values.append(summed(float(dot([o.detach() for o in outputs], self.cotangents))))
         return (values[0] - values[1]) / (2 * step)
 
     def slopes(self, step: float) -> list[float]:
@@ -169,7 +169,7 @@ class Probe:
     def _gradient(self, module: nn.Module, run: Callable[[Tensor], list[Tensor]]) -> Tensor:
         with preserved(module), torch.enable_grad():
             leaf = self.x.clone().requires_grad_()
-            value = _dot(run(leaf), self.cotangents)
+            value = dot(run(leaf), self.cotangents)
             if not value.requires_grad:
                 return torch.zeros_like(self.x)
             (gradient,) = torch.autograd.grad(value, leaf, allow_unused=True)
@@ -206,7 +206,8 @@ def normal(like: Tensor, seed: int) -> Tensor:
     return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.device)
 
 
-def _dot(outputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> Tensor:
+def dot(outputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> Tensor:
+    """Return the product of outputs and the gradients that arrive at them."""
     return torch.stack([(o * c).sum() for o, c in zip(outputs, cotangents, strict=True)]).sum()
 
 

@@ -48,7 +48,7 @@ def preserved(model: nn.Module, parameters: Iterable[Tensor] = ()) -> Iterator[N
     for tensor in (*model.parameters(), *model.buffers()):
         state.save_in_place(tensor)
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
-    with _random_state():
+    with random_state():
         try:
             yield
         finally:
@@ -257,7 +257,7 @@ def _reject_lazy(model: nn.Module) -> None:
 
 
 @contextmanager
-def _random_state() -> Iterator[None]:
+def random_state() -> Iterator[None]:
     """Restore the random state of Python, NumPy, the CPU and, where CUDA is in use, its devices."""
     python, numpy = random.getstate(), np.random.get_state()
     cuda_in_use: Callable[[], bool] = torch.cuda.is_initialized

@@ -19,7 +19,7 @@ from bnlint.model.capture import plain_run
 from bnlint.model.check import check_layers, require_measured
 from bnlint.model.layers import Checked, Layer, find_layers
 from bnlint.model.measure import Measured
-from bnlint.model.state import first_line
+from bnlint.model.state import first_line, random_state
 from bnlint.repairs.candidates import REFUSED, Candidate, holds_layers, native_candidate, unstopped_candidate
 from bnlint.repairs.native import flatten
 
@@ -142,6 +142,7 @@ def _as_alone(module: nn.Module) -> Iterator[None]:
     devices = {tensor.device.type for tensor in (*module.parameters(), *module.buffers())} | {"cpu"}
     with ExitStack() as modes:
         modes.enter_context(plain_run())
+        modes.enter_context(random_state())
         for device in devices:
             if torch.amp.is_autocast_available(device):
                 modes.enter_context(torch.autocast(device, enabled=False))

@@ -14,9 +14,9 @@ from bnlint.errors import RepairError
 from bnlint.model.lift import Lifted
 from bnlint.model.lower import floating
 from bnlint.model.memory import tensors_in
-from bnlint.model.probe import THRESHOLD, Probe, compare
+from bnlint.model.probe import THRESHOLD, Probe, compare, dot
 from bnlint.model.shapes import Call
-from bnlint.model.state import detached_copy, preserved
+from bnlint.model.state import detached_copy, preserved, random_state
 from bnlint.repairs.disturb import disturbed
 from bnlint.repairs.samples import Samples, first_of
 
@@ -122,8 +122,7 @@ def _outputs(before: nn.Module, after: nn.Module, call: Call, *, counts: bool) -
 
 def _run(layer: nn.Module, call: Call) -> list[Tensor]:
     """Run a layer; what is random in it is the same each time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
+    with random_state():
         return tensors_in(layer(*call[0], **call[1]))
 
 
@@ -185,8 +184,7 @@ def _other_gradients(probe: Probe, module: nn.Module) -> list[Tensor]:
     leaves[first] = probe.x.clone().requires_grad_()
     with preserved(module), torch.enable_grad():
         outputs = [output for output in _run(module, tree_unflatten(leaves, spec)) if floating(output)]
-        value = torch.stack([(o * c).sum() for o, c in zip(outputs, probe.cotangents, strict=True)]).sum()
-        found = torch.autograd.grad(value, sources, allow_unused=True)
+        found = torch.autograd.grad(dot(outputs, probe.cotangents), sources, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(sources, found, strict=True)]
 
 

@@ -14,7 +14,8 @@ from bnlint.operations import NAMES, OPERATIONS
 from bnlint.repairs.precision import OF_INPUT, OF_LAYER
 from bnlint.repairs.sized import is_made
 
-_PLAIN = (type(None), bool, int, float, str)
+#: what is written down as it is
+PLAIN = (type(None), bool, int, float, str)
 Program = tuple[list[int], list[Any], list[Any], Any]
 
 
@@ -38,7 +39,7 @@ class _Writer:
         self.device = device
         self.index: dict[fx.Node, Any] = {}
         self.steps: list[Any] = []
-        self.stores: list[Any] = []
+        self.stores: dict[str, Any] = {}
         self.count = 0
 
     def write(self, graph: fx.Graph, result: Any, ranks: list[int]) -> Program:
@@ -54,8 +55,7 @@ class _Writer:
                 outputs = [self.value(argument) for argument in node.args[0]]
             else:
                 self._step(node)
-        stores = dict(self.stores)
-        return ranks, self.steps, list(stores.items()), _shaped(result, outputs)
+        return ranks, self.steps, list(self.stores.items()), _shaped(result, outputs)
 
     def value(self, argument: Any) -> Any:
         """Write an argument: a tuple says what it is, anything else is itself."""
@@ -63,7 +63,7 @@ class _Writer:
             return self.index[argument]
         if argument in (OF_INPUT, OF_LAYER):
             return ("dtype",) if argument == OF_INPUT else ("own dtype",)
-        if isinstance(argument, _PLAIN):
+        if isinstance(argument, PLAIN):
             return argument
         if isinstance(argument, torch.dtype):
             return ("dtype", str(argument).removeprefix("torch."))
@@ -78,18 +78,13 @@ class _Writer:
         raise RepairError(f"it hands a {type(argument).__name__} to an operation, which cannot be written down")
 
     def _step(self, node: fx.Node) -> None:
-        given = tuple(self.value(argument) for argument in node.args)
+        given = [self.value(argument) for argument in node.args[: 1 if node.target is getattr else None]]
         named = {name: self.value(argument) for name, argument in node.kwargs.items()}
-        self.steps.append(
-            (_operation(node), *self._without_name(node, given), named, bool(node.meta.get("grad", True)))
-        )
+        self.steps.append((_operation(node), given, named, bool(node.meta.get("grad", True))))
         self.index[node] = ("value", self.count)
         self.count += 1
         if "rebound" in node.meta:
-            self.stores.append((node.meta["rebound"], self.index[node]))
-
-    def _without_name(self, node: fx.Node, given: tuple[Any, ...]) -> tuple[list[Any]]:
-        return (list(given[:1] if node.target is getattr else given),)
+            self.stores[node.meta["rebound"]] = self.index[node]
 
 
 def _operation(node: fx.Node) -> str:
@@ -128,7 +123,7 @@ def _shaped(result: Any, outputs: list[Any]) -> Any:
             return (type(value).__name__, *map(shaped, value))
         if type(value) is dict and all(isinstance(key, str) for key in value):
             return ("dict", *(part for key, item in value.items() for part in (key, shaped(item))))
-        if type(value) in _PLAIN:
+        if type(value) in PLAIN:
             return value
         raise RepairError(f"it returns a {type(value).__name__}")
 

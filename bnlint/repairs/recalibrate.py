@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
@@ -61,13 +62,20 @@ def _updating(model: nn.Module) -> Iterator[None]:
     momentums = [(m, m.momentum) for m in model.modules() if isinstance(m, _BatchNorm)]
     layers = [m for m in model.modules() if isinstance(m, FusedBatchNorm) and not m.updates_running_statistics]
     flags = [(module, module.training) for module in model.modules()]
+    uncounted = [
+        (m, m.running_mean.device) for m, _ in momentums if m.running_mean is not None and m.num_batches_tracked is None
+    ]
     for layer in layers:
         layer.updates_running_statistics = True
+    for norm, device in uncounted:  # update_bn averages by the counter
+        norm.num_batches_tracked = torch.zeros((), dtype=torch.long, device=device)
     try:
         yield
     finally:
         for layer in layers:
             layer.updates_running_statistics = False
+        for norm, _ in uncounted:
+            norm.num_batches_tracked = None
         for norm, momentum in momentums:  # update_bn itself forgets them after an exception
             norm.momentum = momentum
         for module, training in flags:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ def samples_of_call(layer: nn.Module, built: nn.Module, call: Call) -> Samples:
     first = first_of(call)
 
     def runs(made: Call) -> bool:
-        return _runs(copy, made) and not _declines(twin, made)
+        return _failure(copy, made) is None and not isinstance(_failure(twin, made), SizeError)
 
     size = tuple(first.shape)
     fixed = [d for d in range(len(size)) if not runs(_resized(call, _with(size, d, size[d] + 1)))]
@@ -97,14 +98,13 @@ def _with(size: tuple[int, ...], d: int, value: int) -> tuple[int, ...]:
 def _resized(call: Call, shape: tuple[int, ...]) -> Call:
     """Make a call of another size: a dimension of another tensor follows that of the first which has its size."""
     old = tuple(first_of(call).shape)
-    seeds = iter(range(1, 100))
+    seeds = count(1)
 
     def resized(tensor: Tensor) -> Tensor:
-        if not tensor.is_floating_point():
-            same = tuple(tensor.shape) == _following(tuple(tensor.shape), old, shape)
-            return tensor if same else torch.zeros(_following(tuple(tensor.shape), old, shape)).to(tensor)
-        generator = torch.Generator().manual_seed(next(seeds))
         size = _following(tuple(tensor.shape), old, shape)
+        if not tensor.is_floating_point():
+            return tensor if tuple(tensor.shape) == size else torch.zeros(size).to(tensor)
+        generator = torch.Generator().manual_seed(next(seeds))
         return (torch.randn(size, generator=generator, dtype=torch.float64) + 0.5).to(tensor.device)
 
     args, kwargs = tree_map_only(Tensor, resized, call)
@@ -115,26 +115,15 @@ def _following(size: tuple[int, ...], old: tuple[int, ...], new: tuple[int, ...]
     return tuple(new[d] if d < len(old) and n == old[d] else n for d, n in enumerate(size))
 
 
-def _runs(layer: nn.Module, call: Call) -> bool:
+def _failure(layer: nn.Module, call: Call) -> Exception | None:
+    """Return what a layer raises on a call in training or in eval mode, None if nothing."""
     try:
         with plain_run(), torch.no_grad(), Lifted():
             for training in (True, False):
                 detached_copy(layer).train(training)(*call[0], **call[1])
-    except Exception:
-        return False
-    return True
-
-
-def _declines(built: nn.Module, call: Call) -> bool:
-    try:
-        with plain_run(), torch.no_grad(), Lifted():
-            for training in (True, False):
-                detached_copy(built).train(training)(*call[0], **call[1])
-    except SizeError:
-        return True
-    except Exception:  # the proof will show it
-        return False
-    return False
+    except Exception as error:
+        return error
+    return None
 
 
 def call_of(layer: nn.Module, call: Call | None) -> Call:
@@ -145,6 +134,6 @@ def call_of(layer: nn.Module, call: Call | None) -> Call:
     """
     copy = detached_copy(layer).double()
     for args, kwargs in candidates(copy, call):
-        if _runs(copy, (args, kwargs)):
+        if _failure(copy, (args, kwargs)) is None:
             return args, kwargs
     raise RepairError("it runs on no input that was tried")

@@ -54,6 +54,7 @@ def record_sized(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     recorder.rebound(layer)
     recorder.graph.output(tuple(recorder.argument(leaf) for leaf in tree_leaves(result) if is_made(leaf)))
     recorder.done = True
+    del recorder._base, recorder._memory  # as in `record`: the frame kept there keeps all tensors of the run
     for node in reversed(recorder.graph.nodes):
         if "number" in node.meta and not node.users and node.target is not expect:
             recorder.graph.erase_node(node)
@@ -152,7 +153,7 @@ class _Tracked:
         return self.recorder.number(operator.neg, (self,))
 
     def __reduce__(self) -> Any:
-        return type(self).plain(self)  # type: ignore[attr-defined]
+        return type(self.plain()), (self.plain(),)  # type: ignore[attr-defined]
 
 
 def _binary(name: str, swapped: bool) -> Callable[[Any, Any], Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -16,17 +16,15 @@ from bnlint.flow.sites import Statistic, find_sites
 from bnlint.flow.traits import Gradient
 from bnlint.layers import UnstoppedNorm
 from bnlint.model.capture import plain_run
-from bnlint.model.lower import Lowered, lower
+from bnlint.model.lower import Lowered, lower, name_of
 from bnlint.model.shapes import Call
 from bnlint.model.state import detached_copy, preserved
 from bnlint.model.truth import removable, unstopped
 from bnlint.operations import expect
 from bnlint.repairs.opened import exchanged, followed_copies, without_numbers
 from bnlint.repairs.precision import follow_precision
-from bnlint.repairs.program import Program, program_of
+from bnlint.repairs.program import PLAIN, Program, program_of
 from bnlint.repairs.sized import SizedRecording, record_sized
-
-_PLAIN = (type(None), bool, int, float, str)
 
 
 def unstop(layer: nn.Module, call: Call) -> UnstoppedNorm:
@@ -51,7 +49,7 @@ def unstop(layer: nn.Module, call: Call) -> UnstoppedNorm:
         raise RepairError("no stop that can be taken out is seen on the way of its statistics")
     built = UnstoppedNorm()
     # What else a layer holds (functions, configurations) it had for its own code, which is gone.
-    vars(built).update({n: v for n, v in vars(layer).items() if n in vars(built) or isinstance(v, (Tensor, *_PLAIN))})
+    vars(built).update({n: v for n, v in vars(layer).items() if n in vars(built) or isinstance(v, (Tensor, *PLAIN))})
     built.stands_for, built.arguments, built.programs = type(layer).__name__, arguments, programs
     return built
 
@@ -70,23 +68,23 @@ def asks_for_sizes(layer: nn.Module, call: Call, fixed: Collection[int]) -> bool
 
 
 def _matters(comparison: fx.Node, fixed: Collection[int]) -> bool:
-    if any(isinstance(value, (int, float)) and value <= 1 for value in comparison.args):
-        return False
-    todo = [value for value in comparison.args if isinstance(value, fx.Node)]
+    todo, asked, literals = [comparison], False, list[int | float]()
     while todo:
         node = todo.pop()
         if node.target in ("size", "numel"):
-            if node.target == "numel" or node.args[1] not in fixed:
-                return True
+            asked |= node.target == "numel" or node.args[1] not in fixed
         else:
+            literals += [value for value in node.args if isinstance(value, (int, float))]
             todo += [arg for arg in node.all_input_nodes if "number" in arg.meta]
-    return False
+    of_one_value = any(isinstance(value, (int, float)) for value in comparison.args) and set(literals) <= {-1, 0, 1}
+    return asked and not of_one_value
 
 
 def _program(layer: nn.Module, call: Call, mode: str) -> tuple[Program, int]:
     """Write down what a layer does in a mode, and say how many stops were taken out of it."""
     recording, removed, given = _recorded(layer, call, mode, torch.float32)
-    _require_no_autocast(layer, call, mode)
+    _require_no_autocast(layer, call, mode, recording.graph)
+    _require_same_in_half(layer, call, mode, recording.graph)
     double, *_ = _recorded(layer, call, mode, torch.float64)
     follow_precision(recording.graph, double.graph, _mixed(layer, call, mode))
     removed += followed_copies(recording.graph) + exchanged(recording.graph, recording.attributes)
@@ -123,17 +121,33 @@ def _mixed(layer: nn.Module, call: Call, mode: str) -> fx.Graph | None:
         return None
 
 
-def _require_no_autocast(layer: nn.Module, call: Call, mode: str) -> None:
+def _require_same_in_half(layer: nn.Module, call: Call, mode: str, graph: fx.Graph) -> None:
+    """See that a layer does the same in half precision, where it may be trained; a branch on a dtype is in no graph.
+
+    Raises:
+        RepairError: It does not.
+    """
+    for dtype, own in ((torch.bfloat16, None), (torch.float16, None), (torch.bfloat16, torch.float32)):
+        with suppress(RuntimeError, TypeError):  # in half precision it does not run at all
+            half = _recorded(layer, call, mode, dtype, own=own)[0].graph
+            if _calls(half) != _calls(graph):
+                raise RepairError("it does something else in another precision")
+
+
+def _calls(graph: fx.Graph) -> list[str]:
+    return [name_of(node) for node in graph.nodes if node.op.startswith("call")]
+
+
+def _require_no_autocast(layer: nn.Module, call: Call, mode: str, plain: fx.Graph) -> None:
     """See that a layer leaves autocast to its caller: a block that turns it on or off is not in a graph.
 
     Raises:
         RepairError: It does not.
     """
-    for cast in (True, False):
-        try:
-            graph = _recorded(layer, call, mode, torch.float32, cast=cast)[0].graph
-        except (RuntimeError, TypeError):  # under autocast it does not run at all
-            continue
+    graphs = {False: plain}
+    with suppress(RuntimeError, TypeError):  # under autocast it does not run at all
+        graphs[True] = _recorded(layer, call, mode, torch.float32, cast=True)[0].graph
+    for cast, graph in graphs.items():
         if any(node.meta.get("autocast", (cast,))[0] != cast for node in graph.nodes):
             raise RepairError("it turns autocast on or off in a part of it")
 
@@ -174,7 +188,7 @@ def _unchanged(layer: nn.Module) -> Iterator[None]:
 
 def _values(module: nn.Module) -> dict[str, Any]:
     held = {name: value for name, value in vars(module).items() if name not in nn.Module().__dict__}
-    plain = {name: value for name, value in held.items() if isinstance(value, _PLAIN)}
+    plain = {name: value for name, value in held.items() if isinstance(value, PLAIN)}
     several = {n: tuple(map(id, v)) for n, v in held.items() if isinstance(v, (list, dict, set))}
     return plain | several | {n: "a tensor" for n, value in held.items() if isinstance(value, Tensor)}
 
@@ -192,7 +206,7 @@ def _arguments(layer: nn.Module, call: Call) -> list[tuple[str, list[Any] | None
     given.apply_defaults()
     arguments: list[tuple[str, list[Any] | None]] = []
     for name, value in given.arguments.items():
-        if not isinstance(value, (Tensor, *_PLAIN)):
+        if not isinstance(value, (Tensor, *PLAIN)):
             raise RepairError(f"its argument `{name}` is neither a tensor nor a plain value")
         arguments.append((name, None if isinstance(value, Tensor) else [value]))
     return arguments

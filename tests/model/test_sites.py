@@ -80,3 +80,15 @@ def test_that_of_the_same_part_does(take):
     findings = check_model(Parts(take), torch.randn(6, 3, 4, 4))
 
     assert [(f.code, f.statistic) for f in findings] == [("BN101", "mean")]
+
+
+def test_a_part_that_is_first_taken_without_gradients_is_live_where_it_is_taken_again():
+    def take(x):
+        with torch.no_grad():
+            mean, var = x[:, :2].mean((0, 2, 3), keepdim=True), x[:, :2].var((0, 2, 3), keepdim=True)
+        return (x[:, :2] - mean) / (var + 1e-3).sqrt()
+
+    torch.manual_seed(0)
+    findings = check_model(Parts(take), torch.randn(6, 3, 4, 4))
+
+    assert [(f.code, f.statistic) for f in findings] == [("BN102", "mean"), ("BN102", "var")]

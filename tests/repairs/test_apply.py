@@ -420,3 +420,30 @@ def test_a_wrong_builder_is_refused_by_the_certificate(monkeypatch, wrong, adopt
     assert not certificate.accepted and certificate.reason
     assert type(layer) is HandNorm
     assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+
+
+class Asking(HandNorm):
+    """Does something else where a question about its input has another answer than on the inputs of a repair."""
+
+    def __init__(self, ask):
+        super().__init__()
+        self.ask = ask
+
+    def forward(self, x):
+        return x * 0 if self.ask(x) else super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("ask", "rung"),
+    [
+        (lambda x: x.size(0) > 64, "unstop"),
+        (lambda x: x.size(0) // 64 > 0, "unstop"),
+        (lambda x: x.size(0) - 64 >= 0, "unstop"),
+        (lambda x: x.numel() // x.size(1) <= 1, "native"),
+        (lambda x: x.size(0) - 1 < 0, "native"),
+    ],
+)
+def test_what_depends_on_a_size_is_no_native_layer_however_it_asks(ask, rung):
+    (certificate,) = repair(Asking(ask), batch(dtype=torch.float32))
+
+    assert certificate.accepted and certificate.rung == rung

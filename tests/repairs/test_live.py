@@ -83,6 +83,22 @@ def test_the_mode_around_a_repair_does_not_matter(mode):
     assert all(p.requires_grad and not p.is_inference() for p in ours.parameters())
 
 
+class Noisy(HandNorm):
+    def forward(self, x):
+        return super().forward(x) + 0 * torch.rand_like(x)
+
+
+@pytest.mark.parametrize("make", [HandNorm, Noisy])
+def test_the_random_states_stay_as_they_are(make, monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    model, before = make(), torch.get_rng_state()
+
+    repair(model, batch(dtype=torch.float32))
+
+    assert torch.equal(torch.get_rng_state(), before) and seeded == []
+
+
 def test_gradients_that_are_waiting_stay():
     ours, _ = nets()
     ours(images(1)).square().mean().backward()

@@ -33,6 +33,17 @@ def test_running_statistics_become_the_averages_over_the_batches(adopt):
     assert torch.equal(layer.running_mean, before) is not adopt  # its convention is kept
 
 
+def test_a_layer_without_a_counter_is_recalibrated_and_gets_none():
+    layer = HandNorm(updates="none", counts=None).double()
+    assert repair(layer, batch())[0].stale
+    keys = list(layer.state_dict())
+
+    recalibrate(layer, DATA)
+
+    torch.testing.assert_close(layer.running_mean, average([x.mean((0, 2, 3)) for x in DATA]))
+    assert list(layer.state_dict()) == keys and "num_batches_tracked" not in keys
+
+
 @pytest.mark.parametrize(
     ("options", "adopt", "stale"),
     [

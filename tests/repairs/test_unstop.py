@@ -202,6 +202,29 @@ def test_types_follow_the_input(dtype):
     assert layer.running_mean.dtype is torch.float32
 
 
+class Masked(nn.Module):
+    """Its first argument is no number, and its type is not that of the input."""
+
+    def __init__(self, stop=True):
+        super().__init__()
+        self.stop = stop
+
+    def forward(self, mask, x):
+        mean, var = x.mean(-1, keepdim=True), x.var(-1, keepdim=True)
+        mean, var = (mean.detach(), var.detach()) if self.stop else (mean, var)
+        return torch.where(mask, (x - mean) * torch.rsqrt(var.to(x.dtype) + 1e-3), x)
+
+
+def test_the_type_of_the_input_is_that_of_its_numbers():
+    class MaskedNorm(Masked):
+        weight = None
+
+    layer, mask, x = nn.ModuleList([MaskedNorm()])[0], torch.rand(6, 8) > 0.3, torch.randn(6, 8)
+    assert repair(layer, mask, x)[0].rung == "unstop"
+
+    torch.testing.assert_close(layer(mask, x.bfloat16()), Masked(stop=False)(mask, x.bfloat16()))
+
+
 class Careful(HandNorm):
     """Collects its statistics in the type of its buffers, and gives back the type that it got."""
 
@@ -293,9 +316,17 @@ class OfferedPrecision(OwnPrecision):
         super().__init__(enabled=True)
 
 
+class UpcastsHalf(HandNorm):
+    """Does something in one type alone, which is in no recording of another."""
+
+    def forward(self, x):
+        return super().forward(x.float() if x.dtype is torch.bfloat16 else x).tanh()
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (UpcastsHalf, "something else in another precision"),
         (OwnPrecision, "turns autocast on or off"),
         (OfferedPrecision, "turns autocast on or off"),
         (Counting, "changes its attribute `seen`"),
