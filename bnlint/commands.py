@@ -98,12 +98,6 @@ def fix(
     if sorted_targets.sources or sorted_targets.stdin:
         code = _fix_sources(_sources(sorted_targets, settings), settings, diff=diff)
     for path in sorted_targets.checkpoints:
-        if output is None and not in_place:
-            raise UsageError(
-                "say where to write the repaired checkpoint",
-                where=str(path),
-                hint=f"bnlint fix {path} -o {path.with_name(path.stem + '-repaired' + path.suffix)}, or --in-place",
-            )
         from bnlint import runtime
 
         runtime.fix(path, output or path, options, adopt=adopt_torch_conventions, certificate=certificate)

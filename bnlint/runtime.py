@@ -65,8 +65,8 @@ def check(targets: Targets, options: Mapping[str, Any]) -> Measured:
                 of_target = list(check_layers(layers, advance))
             require_measured(of_target)
             found.append(overview(target, [("", model)], of_target))
+        trust = _trust(options) if targets.checkpoints else None
         for path in targets.checkpoints:
-            trust = _trust(options)
             checkpoint = load_compiled(path, trust, str(device)) or load(path, trust, map_location=str(device))
             models = opened(checkpoint, _factory(options, device))
             with progress(None, "measuring", quiet) as advance:

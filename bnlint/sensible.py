@@ -80,9 +80,21 @@ def require_fixable(
             atomic.require_place(file)
     if output is not None and in_place:
         raise UsageError("-o writes another file, and --in-place the one that is read", hint="take one of them")
+    if output is not None and certificate is not None and _one(output, certificate):
+        raise UsageError("-o and --certificate write two things into one file", where=str(certificate))
     for path in targets.checkpoints:
+        if output is None and not in_place:
+            raise UsageError(
+                "say where to write the repaired checkpoint",
+                where=str(path),
+                hint=f"bnlint fix {path} -o {path.with_name(path.stem + '-repaired' + path.suffix)}, or --in-place",
+            )
         if output is not None and _same(output, path):
             raise UsageError("-o is the file that is read", where=str(output), hint=f"bnlint fix {path} --in-place")
+    read = [*targets.checkpoints, *targets.sources, *options["code"]]
+    for option, file in (("-o", output), ("--certificate", certificate)):
+        if file is not None and any(_same(file, other) for other in read):
+            raise UsageError(f"{option} would be written over a file that is read", where=str(file))
 
 
 def require_other_output(files: Sequence[Path], output: Path | None, report: Path | None) -> None:
@@ -90,8 +102,12 @@ def require_other_output(files: Sequence[Path], output: Path | None, report: Pat
     for option, written in (("-o", output), ("--report", report)):
         if written is not None and any(_same(written, file) for file in files):
             raise UsageError(f"{option} would be written over this file to check", where=str(written))
-    if output is not None and report is not None and (output.resolve() == report.resolve() or _same(output, report)):
+    if output is not None and report is not None and _one(output, report):
         raise UsageError("-o and --report write two things into one file", where=str(report))
+
+
+def _one(output: Path, other: Path) -> bool:
+    return output.resolve() == other.resolve() or _same(output, other)
 
 
 def _same(one: Path, other: Path) -> bool:

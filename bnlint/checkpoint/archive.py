@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from bnlint.checkpoint.disassemble import Program, disassemble
+from bnlint.checkpoint.limits import bounded
 from bnlint.checkpoint.trust import printable
 from bnlint.errors import InputError
 
@@ -17,16 +22,19 @@ _CHUNK = 1 << 22
 _DAMAGED = "copy or download it again"
 
 
-def require_sound(path: Path) -> None:
+def require_sound(path: Path) -> Program:
     """Refuse an archive that is damaged, or made to be read in another way than torch writes it; and a broken pickle.
+
+    Returns:
+        What its pickle would do; nothing in it is run.
 
     Raises:
         InputError: Says what is wrong with it.
     """
     require_whole(path)
-    with reading(path):
+    with reading(path), bounded(path.stat().st_size):
         try:
-            program_of(path)
+            return disassemble(io.BytesIO(opened(path).get_record("data.pkl")))
         except ValueError as error:
             raise InputError(f"damaged: {error}", where=str(path), hint=_DAMAGED) from error
 
@@ -59,21 +67,23 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError("damaged: a part of the archive cannot be read", where=str(path), hint=_DAMAGED) from error
 
 
-def program_of(path: Path) -> Program:
-    """Disassemble the pickle of an archive; nothing in it is run.
+def opened(path: Path) -> Any:
+    """Open an archive with torch's own reader, whose parts are those that loading sees.
 
     Raises:
-        ValueError: It is no pickle.
+        InputError: Python's reader sees other parts.
     """
+    reader = torch._C.PyTorchFileReader(str(path))
     with zipfile.ZipFile(path) as archive:
-        name = next(each for each in archive.namelist() if each.rpartition("/")[2] == "data.pkl")
-        with archive.open(name) as file:
-            return disassemble(file)
+        listed = [name.partition("/")[2] for name in archive.namelist()]
+    if sorted(reader.get_all_records()) != sorted(listed):
+        raise InputError("not written by torch.save: it has parts that torch does not see", where=str(path))
+    return reader
 
 
 def _wrong(infos: list[zipfile.ZipInfo], size: int) -> str | None:
     names = [info.filename for info in infos]
-    if len(set(names)) < len(names):
+    if len({name.lower() for name in names}) < len(names):  # torch asks for them in any case of letters
         return "damaged: two parts of the archive have one name"
     if sum(info.compress_size for info in infos) > size:
         return "damaged: its parts overlap"
@@ -85,12 +95,10 @@ def _wrong(infos: list[zipfile.ZipInfo], size: int) -> str | None:
 
 
 def _wrong_part(info: zipfile.ZipInfo, archive: zipfile.ZipFile) -> str | None:
-    if not info.CRC:  # torch.serialization.set_crc32_options(False) writes none
-        return None
     try:
         with archive.open(info) as part:
-            while part.read(_CHUNK):
+            while info.CRC and part.read(_CHUNK):  # torch.serialization.set_crc32_options(False) writes none
                 pass
     except zipfile.BadZipFile:
-        return f"damaged: its part `{printable(info.filename)}` does not match its checksum"
+        return f"damaged: its part `{printable(info.filename)}` does not match its name or its checksum"
     return None

@@ -11,13 +11,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bnlint.checkpoint.archive import reading, require_whole
+from bnlint.checkpoint.archive import opened, reading, require_whole
 from bnlint.checkpoint.formats import Checkpoint
 from bnlint.checkpoint.trust import Trust, printable
 from bnlint.errors import InputError, UntrustedError
 
-# Of the code in an archive: what runs while it is loaded, what touches files, and operators that are not torch's own.
-_DANGEROUS = re.compile(rb"__setstate__|\btorch\.(?:save|load|from_file)\b|\bops\.(?!prim\.|aten\.|quantized\.)[\w.]+")
+# Of the code in an archive: what runs while it is loaded; what touches files, under any name; operators that are not
+# torch's own; and attributes taken by a name that is not written out plainly.
+_DANGEROUS = re.compile(
+    rb"__setstate__|(?:\btorch\.)?\b(?:save|load|from_file)\b"
+    rb"|(?<![\w.])ops\b(?!\.(?:prim|aten|quantized)\.)(?:\.\w+)*"
+    rb"|\bgetattr\b(?!\((?:getattr\()?\w+(?:\.\w+)*(?:, \"[^\"\\]*\"\)(?:\.\w+)*)?, \"[^\"\\]*\"\))"
+)
 _LARGEST = 64 << 20
 
 
@@ -32,6 +37,8 @@ def load_compiled(path: Path, trust: Trust | None = None, map_location: str = "c
         UntrustedError: It could run something that nobody named; nothing in it was run.
     """
     trusted = trust is not None and trust.everything
+    if not path.is_file():  # a pipe would never end
+        return None
     try:
         with zipfile.ZipFile(path) as archive:
             listed = archive.namelist()
@@ -55,12 +62,14 @@ def load_compiled(path: Path, trust: Trust | None = None, map_location: str = "c
 
 def _asked(path: Path) -> list[str]:
     asked: set[str] = set()
-    with reading(path), zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if info.filename.partition("/")[2].startswith("code/") and info.filename.endswith(".py"):
-                if info.file_size > _LARGEST:
+    with reading(path):
+        archive = opened(path)
+        for name in archive.get_all_records():
+            if name.lower().startswith("code/") and name.lower().endswith(".py"):  # torch finds it in any case
+                if archive.get_record_size(name) > _LARGEST:
                     return ["code of an extraordinary size"]
-                asked.update(printable(match.decode()) for match in _DANGEROUS.findall(archive.read(info)))
+                found = _DANGEROUS.findall(archive.get_record(name))
+                asked.update(printable(match.decode()) for match in found)
     return [f"code that uses {name}" for name in sorted(asked)]
 
 

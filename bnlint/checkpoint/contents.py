@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bnlint.checkpoint.archive import program_of, require_sound
+from bnlint.checkpoint.archive import require_sound
 from bnlint.checkpoint.disassemble import DEEPEST, Node, Program, disassemble
 from bnlint.checkpoint.kinds import Kind, identify
 from bnlint.checkpoint.trust import printable, standing
@@ -66,10 +66,8 @@ def contents(path: Path) -> Contents:
     size = path.stat().st_size
     if kind is Kind.SAFETENSORS:
         return _of_safetensors(path, size)
-    if kind is Kind.ZIP:
-        require_sound(path)
     try:
-        program = program_of(path) if kind is Kind.ZIP else _old(path)
+        program = require_sound(path) if kind is Kind.ZIP else _old(path)
     except (ValueError, OSError) as error:
         reason = printable(f"its pickle cannot be read: {error}")
         raise InputError(f"damaged: {reason}", where=str(path), hint="copy or download it again") from error
@@ -79,13 +77,14 @@ def contents(path: Path) -> Contents:
 
 
 def _old(path: Path) -> Program:
-    """Disassemble a plain pickle, or the one that holds the content in torch's old format."""
+    """Disassemble a plain pickle, or the five that torch's old format begins with, one of them the content."""
     with path.open("rb") as file:
         first = disassemble(file)
         if not isinstance(first.result, int) or first.result != 0x1950A86A20F9469CFC6C:
             return first
-        _protocol, _machine = disassemble(file), disassemble(file)
-        return disassemble(file)
+        _protocol, _machine, content, _keys = rest = [disassemble(file) for _ in range(4)]
+        names = [name for program in (first, *rest) for name in program.globals]
+        return Program(content.result, tuple(dict.fromkeys(names)))
 
 
 def _of_safetensors(path: Path, size: int) -> Contents:
@@ -106,7 +105,7 @@ def _describe(root: Any, found: Contents) -> None:
     while todo:
         place, value, depth = todo.pop()
         if isinstance(value, Node):
-            if id(value) in seen and value.kind not in ("tuple", "call"):
+            if id(value) in seen and _tensor(place, value) is None:
                 continue
             seen.add(id(value))
         inside = list(_entry(place, value, found)) if depth <= DEEPEST else []

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import fx, nn
+from torch._weights_only_unpickler import _get_allowed_globals
 
 from bnlint.errors import InputError, UntrustedError, lacking
 
@@ -71,32 +72,6 @@ _HARMLESS = frozenset(
         "torchvision.models.detection._utils.SSDMatcher",
         "torchvision.models.optical_flow.raft._pass_through_h",
         "torchvision.ops.boxes.box_iou",
-    }
-)
-
-
-# What torch's own reader admits, apart from its storages and dtypes.
-_TORCH_OWN = frozenset(
-    {
-        "builtins.bytearray",
-        "builtins.complex",
-        "builtins.set",
-        "collections.Counter",
-        "collections.OrderedDict",
-        "_codecs.encode",
-        "torch.Size",
-        "torch.Tensor",
-        "torch.device",
-        "torch.nn.parameter.Parameter",
-        "torch.serialization._get_layout",
-        "torch._tensor._rebuild_from_type_v2",
-        "torch._utils._rebuild_parameter",
-        "torch._utils._rebuild_parameter_with_state",
-        "torch._utils._rebuild_qtensor",
-        "torch._utils._rebuild_sparse_tensor",
-        "torch._utils._rebuild_tensor",
-        "torch._utils._rebuild_tensor_v2",
-        "torch._utils._rebuild_tensor_v3",
     }
 )
 
@@ -168,9 +143,7 @@ def standing(name: str) -> str:
         "known" if it is loaded without a word, "ask" if an option must name it, else why none can.
     """
     name = ".".join(_compat(*name.rpartition(".")[::2]))
-    if name in _TORCH_OWN or name in _HARMLESS or _within(name.rpartition(".")[0], _LAYERS):
-        return "known"
-    if name.startswith("torch.") and name.endswith("Storage"):
+    if name in _get_allowed_globals() or name in _HARMLESS or _within(name.rpartition(".")[0], _LAYERS):
         return "known"
     return _objection(name, Trust()) or "ask"
 

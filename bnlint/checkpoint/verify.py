@@ -23,13 +23,13 @@ def require_same(ours: object, theirs: object, where: str) -> None:
         InputError: It does not; names the first difference.
     """
     todo: list[tuple[str, Any, Any]] = [("", ours, theirs)]
-    seen: set[int] = set()
+    seen: set[tuple[int, int]] = set()
     storages: dict[int, int] = {}
     while todo:
         place, mine, read = todo.pop()
-        if id(mine) in seen:
+        if (id(mine), id(read)) in seen:
             continue
-        seen.add(id(mine))
+        seen.add((id(mine), id(read)))
         if not _alike(mine, read, storages):
             raise InputError(f"`{place or 'the file'}` does not read back as it was written", where=where)
         inside = [(f"{place}.{name}" if place else name, *pair) for name, *pair in _inside(mine, read)]

@@ -46,7 +46,9 @@ def render(parts: Any, path: str, console: Console) -> None:
     _table(console, ("value", ""), parts.values)
     asked = [(name, how) for name, how in parts.globals if how != "known"]
     _table(console, ("global", ""), [(name, _ASK if how == "ask" else f"refused: {how}") for name, how in asked])
-    if not asked:
+    if parts.format == "legacy":
+        console.print("\nof a format whose globals torch cannot list: it loads only with --trust")
+    elif not asked:
         harmless = "every global in it is known to be harmless" if parts.globals else "it names no global"
         console.print(f"\n{harmless}: it loads without --code, --allow or --trust")
 

@@ -1,5 +1,6 @@
 """TorchScript archives and exported programs: read without running anything of theirs."""
 
+import os
 import re
 import warnings
 import zipfile
@@ -57,6 +58,80 @@ def test_code_that_could_do_harm_is_refused_unread(tmp_path, monkeypatch, model,
     assert "--trust" in caught.value.hint
     assert load_compiled(path, Trust(everything=True)) is not None
     assert not (tmp_path / "written.out").exists()
+
+
+def rewritten(source, target, change):
+    """Write an archive again, each part under the name and with the content that `change` gives it."""
+    with zipfile.ZipFile(source) as archive, zipfile.ZipFile(target, "w") as into:
+        for name in archive.namelist():
+            into.writestr(*change(name, archive.read(name)))
+    return target
+
+
+def recoded(text):
+    return lambda name, data: (name, data.replace(b"torch.save(x, ", text))
+
+
+def renamed(old, new):
+    return lambda name, data: (name.replace(old, new), data)
+
+
+def two_directories(source, target):
+    """Two archives in one file, of which Python reads the second and torch the first."""
+    harmless = rewritten(source, target, recoded(b"torch.relu(x) # "))
+    harmful = rewritten(source, target.with_suffix(".harm"), recoded(b"torch.save(x,   "))
+    one, other = harmful.read_bytes(), harmless.read_bytes()
+    end = one.rindex(b"PK\x05\x06")
+    assert other.rindex(b"PK\x05\x06") == end, "both must be as long"
+    target.write_bytes(one[:end] + other)
+    harmful.unlink()
+    return target
+
+
+HIDDEN = {
+    "an operator": lambda *files: rewritten(*files, recoded(b"ops.aten.save(x, ")),
+    "a name with a gap": lambda *files: rewritten(*files, recoded(b"torch .save(x, ")),
+    "another name of torch": lambda *files: rewritten(*files, recoded(b"t = torch\n    t.save(x, ")),
+    "an attribute": lambda *files: rewritten(*files, recoded(b'getattr(torch, "save")(x, ')),
+    "an attribute with escapes": lambda *files: rewritten(*files, recoded(rb'getattr(torch, "sa\166e")(x, ')),
+    "an attribute further on": lambda *files: rewritten(*files, recoded(b'getattr(\n torch, "s" "ave")(x, ')),
+    "an ending in capitals": lambda *files: rewritten(*files, renamed(".py", ".PY")),
+    "a folder in capitals": lambda *files: rewritten(*files, renamed("code/", "Code/")),
+    "two directories": two_directories,
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_code_is_found_however_it_is_written_and_wherever_torch_finds_it(tmp_path, monkeypatch, hidden):
+    path = HIDDEN[hidden](saved(Writes(), tmp_path / "model.pt"), tmp_path / "hidden.pt")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UntrustedError, match="holds code that uses"):
+        load_compiled(path)
+    torch.jit.load(str(path))(torch.ones(2))  # no straw man: torch runs it
+    assert (tmp_path / "written.out").exists()
+
+
+def test_parts_that_only_one_of_the_two_readers_sees_are_refused(tmp_path):
+    path = saved(nn.Linear(3, 2), tmp_path / "model.pt")
+    hidden = rewritten(path, tmp_path / "hidden.pt", renamed("code/", "Code/"))
+    plain = rewritten(path, tmp_path / "plain.pt", lambda name, data: (name, data)).read_bytes()
+    other = hidden.read_bytes()
+    assert len(other) == len(plain)
+    hidden.write_bytes(other[: other.rindex(b"PK\x05\x06")] + plain)
+    with pytest.raises(InputError, match="parts that torch does not see"):
+        load_compiled(hidden)
+
+
+def test_a_layer_that_names_its_operators_plainly_is_loaded(tmp_path):
+    from torchvision.ops.misc import Conv2dNormActivation
+
+    path = saved(Conv2dNormActivation(3, 4), tmp_path / "model.pt")
+    assert load_compiled(path).content(torch.randn(2, 3, 5, 5)).shape == (2, 4, 5, 5)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.pt")
+    assert load_compiled(tmp_path / "model.pt") is None
 
 
 def test_an_exported_program_wants_trust(tmp_path):
@@ -122,7 +197,9 @@ def test_an_archive_that_is_damaged_is_refused_in_one_line(tmp_path, name, check
     spoil(path, name=name, checksum=checksum)
     with pytest.raises(InputError) as caught:
         load_compiled(path)
-    assert "damaged" in caught.value.what and "again" in caught.value.hint
+    if name or checksum:  # else nothing tells it from code that somebody wrote
+        assert "damaged" in caught.value.what and "again" in caught.value.hint
+    assert "\n" not in str(caught.value)
 
 
 def test_a_number_that_is_damaged_in_an_archive_is_noticed(tmp_path):
@@ -131,5 +208,5 @@ def test_a_number_that_is_damaged_in_an_archive_is_noticed(tmp_path):
     content = bytearray(path.read_bytes())
     content[part(path, "model/data/", "0")[2] + 1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match="does not match its checksum"):
+    with pytest.raises(InputError, match="does not match its name or its checksum"):
         load_compiled(path)

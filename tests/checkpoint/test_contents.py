@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import pickletools
 import sys
 
 import pytest
@@ -89,6 +90,56 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path, kind):
     with pytest.raises(InputError) as caught:
         contents(write_bad(tmp_path)[kind])
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_shared_is_told_once(tmp_path):
+    """Of tuples that each hold the one before twice a short file can make any number."""
+    doubled = b"".join(b"q" + bytes([n]) + b"0h" + bytes([n]) + b"h" + bytes([n]) + b"\x86" for n in range(60))
+    write_program(tmp_path / "a.pt", b"\x80\x02)" + doubled + b".")
+    assert len(contents(tmp_path / "a.pt").values) < 100
+
+
+def test_a_tensor_is_told_at_each_place(tmp_path):
+    weight = nn.Parameter(torch.zeros(2))
+    torch.save({"a": weight, "b": [weight, (weight, weight)]}, tmp_path / "a.pt")
+    assert [t.place for t in contents(tmp_path / "a.pt").tensors] == ["a", "b.0", "b.1.0", "b.1.1"]
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_each_pickle_of_an_old_file_is_read(tmp_path, capsys, at):
+    """Five in a row: what torch calls magic number, version, machine, content and keys."""
+    torch.save({"w": torch.zeros(2)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    with (tmp_path / "a.pt").open("rb") as file:
+        starts = [file.tell()]
+        for _ in range(5):
+            list(pickletools.genops(file))
+            starts.append(file.tell())
+    data = bytearray((tmp_path / "a.pt").read_bytes())
+    inside = data[starts[at] + 2 : starts[at + 1]]
+    data[starts[at] + 2 : starts[at + 1]] = b"cos\nsystem\n0" + inside
+    (tmp_path / "a.pt").write_bytes(data)
+    assert ("os.system", "part of Python itself, not a layer") in contents(tmp_path / "a.pt").globals
+
+
+def test_an_old_file_is_not_said_to_load(tmp_path, capsys):
+    torch.save({"w": torch.zeros(2)}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(SystemExit):
+        main(["inspect", str(tmp_path / "a.pt")])
+    assert "loads only with --trust" in capsys.readouterr().out
+
+
+def test_what_is_said_of_a_global_is_what_loading_does(tmp_path):
+    """Torch's own list is not a copy of ours."""
+    names = [
+        "torch.serialization._get_layout",
+        "torch.FloatStorage",
+        "torch.float32",
+        "torch._utils._rebuild_tensor_v3",
+    ]
+    asked = "".join("c{}\n{}\n".format(*name.rpartition(".")[::2]) for name in names)
+    write_program(tmp_path / "a.pt", b"\x80\x02(" + asked.encode() + b"t.")
+    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / "a.pt")
+    assert {n: how == "known" for n, how in contents(tmp_path / "a.pt").globals} == {n: n not in unsafe for n in names}
 
 
 def test_the_device_is_told():

@@ -131,6 +131,12 @@ HOSTILE = {
     "a zip bomb of numbers": bomb_of_data,
     "parts that overlap": overlapping,
     "two parts of one name": twice,
+    "two parts of one name to torch": of_parts(
+        ("a/data.pkl", b"\x80\x02N."), ("a/DATA.PKL", b"\x80\x02cos\nsystem\n.")
+    ),
+    "a pickle beside the pickle": lambda p: archive(
+        p, [("b/x/data.pkl", tensor([4])), ("b/data.pkl", b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.")]
+    ),
     "a part above the folder": of_parts(("a/data.pkl", tensor([4])), ("../../evil", "evil")),
     "a part at the root": of_parts(("a/data.pkl", tensor([4])), ("/etc/evil", "evil")),
     "a part above a folder of Windows": of_parts(("a/data.pkl", tensor([4])), ("a\\..\\..\\evil", "evil")),

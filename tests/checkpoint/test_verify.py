@@ -21,6 +21,7 @@ def content():
         "zero": torch.tensor([0.0, float("nan")]),
         "best": float("nan"),
         "numbers": (1, 0.5, "x", None, b"y"),
+        "layers": [nn.BatchNorm1d(1), nn.BatchNorm1d(1)],
         "expanded": torch.zeros(1).expand(10**12),
     }
 
@@ -53,6 +54,8 @@ def test_what_torch_reads_back_is_the_same():
         (lambda c: c["model"][0].weight.requires_grad_(False), "model._modules.0._parameters.weight"),
         (lambda c: c["model"][1].running_mean.add_(1), "model._modules.1._buffers.running_mean"),
         (lambda c: c["model"].eval(), "model.training"),
+        # Values that Python holds once, such as True, are compared at every place.
+        (lambda c: c["layers"][1].eval(), "layers.1.training"),
         (lambda c: c.update(model=nn.Sequential(c["model"][0])), "model._modules"),
     ],
 )

@@ -52,6 +52,7 @@ def baseline(text: str | bytes, said: str) -> Row:
 ENTRY = '{"path": "a.py", "code": "BN101", "symbol": "f", "module": "", "text": "", "count": 1}'
 KNOWN = '{"version": 1, "findings": [%s]}'
 LINKED = "loop.py"
+MODEL = {"m.pt": b"a model"}
 
 
 def loop(folder: Path) -> None:
@@ -79,6 +80,37 @@ ROWS = {
     "trust for source": row("--trust", said="--trust is for models"),
     "a file to fix source into": row("-o", "out.py", said="-o is for a checkpoint", commands=(FIX,)),
     "a certificate of source": row("--certificate", "c.json", said="--certificate", commands=(FIX,)),
+    "source is not fixed before that": row("a.py", "m.pt", said="say where to write", commands=(FIX,), files=MODEL),
+    "a repair over its proof": row(
+        "m.pt", "-o", "x", "--certificate", "./x", said="two things", commands=(FIX,), files=MODEL
+    ),
+    "a proof over the model": row(
+        "m.pt",
+        "--in-place",
+        "--certificate",
+        "./m.pt",
+        said="--certificate would be written over",
+        commands=(FIX,),
+        files=MODEL,
+    ),
+    "a proof over the code": row(
+        "m.pt",
+        "-o",
+        "x.pt",
+        "--code",
+        "a.py",
+        "--certificate",
+        "a.py",
+        said="over a file that is read",
+        commands=(FIX,),
+        files=MODEL,
+    ),
+    "a repair over the code": row(
+        "m.pt", "-o", "a.py", "--code", "./a.py", said="-o would be written over a file", commands=(FIX,), files=MODEL
+    ),
+    "a repair over the source": row(
+        "a.py", "m.pt", "-o", "a.py", said="-o would be written", commands=(FIX,), files=MODEL
+    ),
     "a rule that is none": row("BN999", said="BN999", commands=(("rule",),)),
     "the name of a rule": row("detached-statistic", said="its code is wanted", commands=(("rule",),)),
     "a rule and every rule": row("BN101", said="every rule", commands=(("rule", "--all"),)),
