@@ -28,7 +28,10 @@ class Lifted(TorchFunctionMode):
         torch.set_default_dtype(self._default)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in _CASTS:
+        name = getattr(func, "__name__", "")
+        if name == "__get__":  # most calls read an attribute of a tensor
+            return func(*args)
+        if name in _CASTS:
             return torch.Tensor.double(*args)
         lifted = {key: torch.float64 if _is_low(value) else value for key, value in (kwargs or {}).items()}
         return func(*(torch.float64 if _is_low(value) else value for value in args), **lifted)

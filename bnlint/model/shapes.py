@@ -66,9 +66,14 @@ def shape_told(call: Call) -> Call:
 
 
 def shrunk(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Yield smaller shapes that a layer might take as well: batch and space, then batch alone, then as it is."""
+    """Yield smaller shapes that a layer might take as well, then as it is.
+
+    Batch and space are small behind the channels, as in images, or before them, as in sequences; then batch alone is.
+    """
     if len(shape) > 2:
-        yield (min(shape[0], 4), shape[1], *(min(size, 4) for size in shape[2:]))
+        small = [min(size, 4) for size in shape]
+        yield (small[0], shape[1], *small[2:])
+        yield (*small[:-1], shape[-1])
     if shape:
         yield (min(shape[0], 8), *shape[1:])
     yield shape

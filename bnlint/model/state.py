@@ -25,7 +25,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 @contextmanager
-def preserved(model: nn.Module, parameters: Iterable[Tensor] = ()) -> Iterator[None]:
+def preserved(model: nn.Module, kept: Iterable[Tensor] = ()) -> Iterator[None]:
     """Leave the model exactly as found, also after an exception.
 
     Inside, buffers and plain-attribute tensors are detached copies, so the user's own tensors are never
@@ -34,12 +34,16 @@ def preserved(model: nn.Module, parameters: Iterable[Tensor] = ()) -> Iterator[N
     flags, hooks and submodules are among them) and the attributes of plain objects found there get back their
     content. So do the random states (Python, NumPy, CPU, CUDA), grad mode and default dtype.
 
+    Args:
+        model: The model.
+        kept: Tensors of it that are preserved around this already, and stay the same objects: no other copy is made.
+
     Raises:
         InputError: The model has parameters that do not exist before its first forward (lazy modules).
     """
     _reject_lazy(model)
     state = _State()
-    for tensor in parameters:
+    for tensor in kept:
         state.keep(tensor)
     state.visit(model)
     for module in model.modules():
@@ -177,9 +181,9 @@ class _State:
             self._undo.append(lambda: setattr(module, "training", training))
 
     def keep(self, tensor: Tensor) -> None:
-        """Save a tensor that is to stay the same object wherever it is met."""
+        """Leave a tensor alone wherever it is met."""
         self._seen[id(tensor)] = (tensor, tensor)
-        self.save_in_place(tensor)
+        self._saved.add(id(tensor))
 
     def save_in_place(self, tensor: Tensor) -> None:
         """Save a tensor that stays the same object while the model runs: a parameter, or a buffer of TorchScript."""

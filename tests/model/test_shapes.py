@@ -14,8 +14,9 @@ class Custom(nn.Module):
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
-        ((32, 3, 64, 80), [(4, 3, 4, 4), (8, 3, 64, 80), (32, 3, 64, 80)]),
+        ((32, 3, 64, 80), [(4, 3, 4, 4), (4, 3, 4, 80), (8, 3, 64, 80), (32, 3, 64, 80)]),
         ((2, 3, 2, 9), [(2, 3, 2, 4), (2, 3, 2, 9)]),
+        ((2, 197, 768), [(2, 197, 4), (2, 4, 768), (2, 197, 768)]),
         ((64, 10), [(8, 10), (64, 10)]),
         ((5,), [(5,)]),
         ((), [()]),
@@ -83,7 +84,7 @@ def test_only_the_first_floating_tensor_is_replaced():
 
     found = list(candidates(layer, ((index, x), {"other": other, "flag": True})))
 
-    assert [args[1].shape for args, _ in found] == [(4, 3, 4, 4), (8, 3, 8, 8), (9, 3, 8, 8)]
+    assert [args[1].shape for args, _ in found] == [(4, 3, 4, 4), (4, 3, 4, 8), (8, 3, 8, 8), (9, 3, 8, 8)]
     for args, kwargs in found:
         assert args[0] is index
         assert args[1].dtype is torch.float64 and not (args[1] == 7.0).any()

@@ -247,3 +247,13 @@ def test_detached_copy_of_what_cannot_be_copied_is_an_input_error():
     module.file = open(__file__)  # noqa: SIM115, PTH123
     with module.file, pytest.raises(InputError, match="cannot be copied: TypeError"):
         detached_copy(module)
+
+
+def test_what_is_preserved_around_is_not_copied_again():
+    model = nn.Linear(2, 3)
+    before = model.weight.detach().clone()
+    with preserved(model):
+        with preserved(model, model.parameters()):
+            model.weight.data.add_(1)
+        assert torch.equal(model.weight, before + 1)
+    assert torch.equal(model.weight, before)
