@@ -62,9 +62,6 @@ REASONS = {
     "shapes of real code, meant/attribute that may be two things": (
         "The text is silent where an argument decides; the layer that was built has made the decision."
     ),
-    "generated layers/einsum .*": (
-        "Missed at runtime: a recorded step does not see the sums of einsum, and the layer holds another one."
-    ),
     "shapes of real code, meant/arrays of a module without torch": (
         "The text works on arrays, which have no gradient; here it is run on a tensor."
     ),

@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import linecache
-import math
 import operator
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx, nn
-from torch._ops import OpOverload
 
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
-from bnlint.flow.ops import COLLECTIVES, GATHERING, JOINING, PAIRS, PARTS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import (
+    COLLECTIVES,
+    GATHERING,
+    JOINING,
+    PAIRS,
+    PARTS,
+    POOLS,
+    STOPS,
+    Role,
+    canonical,
+    is_inplace,
+    role,
+)
+from bnlint.model.calls import name_of
 from bnlint.model.collectives import HOME
+from bnlint.model.parts import INDEXED, Places, divided, joined, taken, takes_a_part
+from bnlint.model.reductions import einsum_of, pools_all, reduction_attributes
 from bnlint.model.replay import set_item, written
 
-#: operators that Python code spells in another way
-_ATEN = {"_to_copy": "to", "lift_fresh_copy": "clone", "slice": "getitem", "select": "getitem", "lift": "clone"}
-#: what takes some of the values of a tensor, by their places
-INDEXED = frozenset({"__getitem__", "getitem", "narrow", "select", "index_select"})
 _VIEWS = frozenset({Role.SHAPE, Role.PART})
 
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A flow graph, and which recorded node each of its nodes came from."""
+    """A flow graph, and which recorded node each of its nodes came from.
+
+    `again` are the parts of tensors that several recorded nodes take; each stands for the first of them.
+    """
 
     graph: FlowGraph
     nodes: Mapping[int, fx.Node]
+    again: frozenset[int] = frozenset()
 
 
 def lower(module: fx.GraphModule, layer: nn.Module | None = None) -> Lowered:
@@ -38,7 +52,8 @@ def lower(module: fx.GraphModule, layer: nn.Module | None = None) -> Lowered:
     lowering = _Lowering(module, None if layer is None else owner_of(layer))
     for node in module.graph.nodes:
         lowering.visit(node)
-    return Lowered(lowering.flow, lowering.nodes)
+    again = frozenset(index for index, takers in lowering.takers.items() if len(takers) > 1)
+    return Lowered(lowering.flow, lowering.nodes, again)
 
 
 def owner_of(layer: nn.Module) -> Owner:
@@ -72,6 +87,8 @@ class _Lowering:
         self.pairs: dict[fx.Node, tuple[int, int]] = {}
         self.divided: dict[fx.Node, int] = {}
         self.parts: dict[tuple[int, str], int] = {}
+        self.takers: dict[int, set[fx.Node]] = defaultdict(set)
+        self.joins: dict[int, dict[Places, int]] = {}
         self.nodes: dict[int, fx.Node] = {}
 
     def visit(self, node: fx.Node) -> None:
@@ -129,7 +146,8 @@ class _Lowering:
             self.index[node] = self.pairs[node.args[0]][int(str(node.args[1]))]
             return
         if node.target is operator.getitem and isinstance(node.args[0], fx.Node) and node.args[0] in self.divided:
-            self.index[node] = self._result(node.args[0], "part", [self.divided[node.args[0]]])
+            call, index = node.args[0], int(str(node.args[1]))
+            self.index[node] = self._part(call, self.divided[call], str(index), divided(call, index))
             return
         if node.target is getattr and len(node.args) > 1:
             name = str(node.args[1])
@@ -188,10 +206,10 @@ class _Lowering:
         if name in PARTS and operands:  # each part is a tensor of its own
             self.divided[node] = operands[0]
         if name in INDEXED and operands and takes_a_part(node):
-            part = operands[0], repr((node.target, node.args[1:], node.kwargs))
-            if part not in self.parts:
-                self.parts[part] = self._unstopped(node, "part", operands[:1])
-            self.index[node] = self._stop_of_mode(node, self.parts[part])
+            self.index[node] = self._part(node, operands[0], "", taken(node))
+            return
+        if (spelled := self._spelled(node, name, operands)) is not None:
+            self.index[node] = spelled
             return
         plain = "where" if name.removesuffix("_") in JOINING or node.target is set_item else canonical(name)
         if name == "copy_":
@@ -205,6 +223,36 @@ class _Lowering:
         elif role(plain) in {Role.SHAPE, Role.POINTWISE, Role.REDUCTION}:
             operands = operands[:1]
         self.index[node] = self._result(node, plain, operands)
+
+    def _part(self, node: fx.Node, whole: int, which: str, places: Places | None) -> int:
+        """Take a part of a tensor: what was put there, or a node that is the same for the same part."""
+        joined, stops = whole, list[int]()
+        while self.flow[joined].kind is Kind.STOP:
+            stops.insert(0, joined)
+            joined = self.flow[joined].args[0]
+        if places is not None and (index := self.joins.get(joined, {}).get(places)) is not None:
+            for stop in stops:
+                index = self.add(self.nodes[stop], Kind.STOP, self.flow[stop].name, [index], live=False)
+            return self._result(node, "reshape", [index])
+        key = whole, repr((node.target, node.args[1:], node.kwargs, which))
+        if key not in self.parts:
+            self.parts[key] = self._unstopped(node, "part", [whole])
+        self.takers[self.parts[key]].add(node)
+        return self._stop_of_mode(node, self.parts[key])
+
+    def _spelled(self, node: fx.Node, name: str, operands: list[int]) -> int | None:
+        """Append an operation that depends on more than its name; None where the name says it all."""
+        if pools_all(node):
+            return self._result(node, POOLS[name], operands[:1])
+        if name == "einsum" and (equation := einsum_of(node)) is not None:
+            value = operands[0] if len(operands) == 1 else self._unstopped(node, "mul", operands)
+            return self._result(node, "sum" if equation.sums else "reshape", [value])
+        places = joined(node) if name in JOINING else []
+        if places and len(places) == len(operands):
+            whole = self._unstopped(node, "where", operands)
+            self.joins[whole] = dict(zip(places, operands, strict=True))
+            return self._stop_of_mode(node, whole)
+        return None
 
     def _store(self, node: fx.Node, buffer: str, value: int, content: int, *, around: bool = False) -> None:
         attributes = {"recorded": bool(node.meta.get("grad", True)), "content": content, "around": around}
@@ -231,60 +279,8 @@ class _Lowering:
         return self.add(node, Kind.STOP, off, [index], live=False) if off else index
 
 
-def name_of(node: fx.Node) -> str:
-    """Return the name of the function or method that a node calls, as Python code spells it."""
-    if isinstance(node.target, str):
-        return node.target
-    if isinstance(node.target, OpOverload):  # `aten::mean.dim`
-        name = node.target._schema.name.partition("::")[2]
-        return _ATEN.get(name, name)
-    return str(getattr(node.target, "__name__", "call"))
-
-
 def _off(node: fx.Node) -> str | None:
     return "inference_mode" if node.meta.get("inference") else None if node.meta.get("grad", True) else "no_grad"
-
-
-def takes_a_part(node: fx.Node) -> bool:
-    """Whether an index leaves values out, or may put them elsewhere; sizes tell, where they were recorded."""
-    source, *index = (*node.args, *node.kwargs.values())
-    moves: list[fx.Node] = []
-    fx.node.map_arg(tuple(index), moves.append)
-    before, after = (each.meta.get("shape") if isinstance(each, fx.Node) else None for each in (source, node))
-    if before is None or after is None:
-        return False
-    return bool(moves) or math.prod(before) != math.prod(after)
-
-
-def reduction_attributes(node: fx.Node) -> dict[str, object]:
-    """Return `dims` (non-negative, None for all), `keepdim` and `correction` of a reduction node."""
-    name = canonical(name_of(node))
-    source = node.args[0] if node.args else node.kwargs.get("input")
-    shape = source.meta.get("shape") if isinstance(source, fx.Node) else None
-    rank = len(shape) if shape is not None else None
-    rest = list(node.args[1:])
-    spreads = name in {"var", "std"} or name in PAIRS
-    correction = node.kwargs.get("correction")
-    if correction is None and "unbiased" in node.kwargs:
-        correction = int(bool(node.kwargs["unbiased"]))
-    if rest and isinstance(rest[0], bool):  # var(input, unbiased)
-        correction = int(bool(rest.pop(0)))
-    if name == "norm" and rest:
-        rest.pop(0)
-    dims = node.kwargs.get("dim", node.kwargs.get("axis", rest[0] if rest else None))
-    if spreads and len(rest) > 1 and isinstance(rest[1], bool):
-        correction = int(bool(rest.pop(1)))
-    keepdim = bool(node.kwargs.get("keepdim", rest[1] if len(rest) > 1 else False))
-    if isinstance(dims, int):
-        dims = (dims,)
-    if isinstance(dims, (list, tuple)) and rank is not None and all(isinstance(d, int) for d in dims):
-        dims = tuple(sorted(d % rank for d in dims)) if dims else None
-    return {
-        "dims": tuple(dims) if isinstance(dims, (list, tuple)) else None,
-        "keepdim": keepdim,
-        "correction": 1 if correction is None and spreads else correction,
-        "rank": rank,
-    }
 
 
 def floating(value: object) -> bool:

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map_only
 from bnlint.errors import InputError
 from bnlint.flow.sites import Site
 from bnlint.model.capture import Capture, plain_run, train
-from bnlint.model.lower import INDEXED, Lowered, name_of
+from bnlint.model.lower import Lowered
 from bnlint.model.replay import Replay
 from bnlint.model.state import first_line, preserved
 
@@ -101,10 +101,10 @@ class Part:
 
 def _common(lowered: Lowered, site: Site) -> fx.Node:
     """Return what all statistics of a site are made of: a part that is taken anew for each use comes of the whole."""
-    start, reductions = lowered.nodes[site.input], [lowered.nodes[each.reduction] for each in site.statistics]
-    while name_of(start) in INDEXED and not _between(start, reductions).issuperset(reductions):
-        start = start.all_input_nodes[0]
-    return start
+    index = site.input
+    while index in lowered.again:
+        index = lowered.graph[index].args[0]
+    return lowered.nodes[index]
 
 
 def _tensor(start: fx.Node, uses: Collection[fx.Node]) -> fx.Node:

@@ -24,9 +24,20 @@ def removable(lowered: Lowered, statistics: Iterable[Statistic]) -> bool:
 
 
 def inseparable(lowered: Lowered, one: Statistic, other: Statistic) -> bool:
-    """Whether one operation that ran without gradients made both (`var_mean` under `no_grad`)."""
-    made = [{lowered.nodes[i] for i in s.stops if lowered.graph[i].name in _MODES} for s in (one, other)]
-    return not made[0].isdisjoint(made[1])
+    """Whether a stop of both goes or stays for both: `var_mean` under `no_grad`, a detached stack."""
+    return not _cuts(lowered, one).isdisjoint(_cuts(lowered, other))
+
+
+def _cuts(lowered: Lowered, statistic: Statistic) -> set[tuple[fx.Node, fx.Node | None]]:
+    """Return the stops of a statistic, each with what uses it on the way of that statistic."""
+    path = _path(lowered.graph, statistic)
+    way = {lowered.nodes[index] for index in path if index in lowered.nodes}
+    found: set[tuple[fx.Node, fx.Node | None]] = set()
+    for index in statistic.stops:
+        stop = lowered.nodes[index]
+        users = (None,) if lowered.graph[index].name in _MODES else way.intersection(stop.users)
+        found.update((stop, user) for user in users)
+    return found
 
 
 def unstopped(module: fx.GraphModule, lowered: Lowered, statistics: Sequence[Statistic]) -> fx.GraphModule:

@@ -12,7 +12,8 @@ from torch import fx
 
 from bnlint.errors import RepairError
 from bnlint.flow.sites import Statistic
-from bnlint.model.lower import Lowered, name_of
+from bnlint.model.calls import name_of
+from bnlint.model.lower import Lowered
 from bnlint.model.replay import written
 from bnlint.operations import all_reduced, expect, world_size
 

@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from bnlint.errors import RepairError
-from bnlint.model.lower import name_of
+from bnlint.model.calls import name_of
 
 #: stands in the arguments of a node for the dtype of the input
 OF_INPUT = "the dtype of the input"

@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from bnlint.errors import RepairError
-from bnlint.model.lower import name_of
+from bnlint.model.calls import name_of
 from bnlint.model.replay import set_item, written
 from bnlint.operations import NAMES, OPERATIONS
 from bnlint.repairs.precision import OF_INPUT, OF_LAYER

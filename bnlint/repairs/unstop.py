@@ -15,8 +15,9 @@ from bnlint.errors import RepairError
 from bnlint.flow.sites import Statistic, find_sites
 from bnlint.flow.traits import Gradient
 from bnlint.layers import UnstoppedNorm
+from bnlint.model.calls import name_of
 from bnlint.model.capture import plain_run
-from bnlint.model.lower import Lowered, lower, name_of
+from bnlint.model.lower import Lowered, lower
 from bnlint.model.shapes import Call
 from bnlint.model.state import detached_copy, preserved
 from bnlint.model.truth import removable, unstopped

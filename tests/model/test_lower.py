@@ -6,7 +6,8 @@ from torch import nn
 
 from bnlint.flow.graph import Kind
 from bnlint.model.capture import capture
-from bnlint.model.lower import location_of, lower, reduction_attributes
+from bnlint.model.lower import location_of, lower
+from bnlint.model.reductions import reduction_attributes
 
 
 class Run(nn.Module):
