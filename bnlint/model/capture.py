@@ -17,7 +17,7 @@ from bnlint.model.failures import explained
 from bnlint.model.memory import tensors_in
 from bnlint.model.opaque import plain_execution
 from bnlint.model.recorder import record
-from bnlint.model.replay import Replay
+from bnlint.model.replay import Recorded, Replay
 from bnlint.model.state import copied, first_line, preserved
 
 _plain = ContextVar("plain", default=False)
@@ -96,7 +96,7 @@ def capture(
         with preserved(model):
             train(model)
             recording = record(model, inputs.args, inputs.kwargs, inputs.values)
-        graph_module = fx.GraphModule(recording.attributes, recording.graph)
+        graph_module = Recorded(recording.attributes, recording.graph)
         unfaithful = _unfaithful(model, replaying(graph_module), inputs.leaves, eager)
     return Capture(graph_module, inputs.leaves, eager.outputs, eager.live, recording.calls, unfaithful)
 

@@ -20,7 +20,7 @@ from bnlint.flow.graph import Kind
 from bnlint.flow.sites import Statistic
 from bnlint.flow.traits import Gradient
 from bnlint.model.capture import Capture, capture
-from bnlint.model.lower import floating, lower
+from bnlint.model.lower import Lowered, floating, lower
 from bnlint.model.memory import tensors_in
 from bnlint.model.ranks import of_first, rank, summed
 from bnlint.model.replay import Replay
@@ -54,8 +54,7 @@ class Probe:
 
     def __init__(self, layer: nn.Module, call: Call | None, *, shrink: bool = True) -> None:
         self.module = _awake(detached_copy(layer).double().train())
-        self.args, self.kwargs, self.captured = self._captured(type(layer).__name__, call, shrink)
-        self.lowered = lower(self.captured.graph_module, self.module)
+        self.args, self.kwargs, self.captured, self.lowered = self._captured(type(layer).__name__, call, shrink)
         self.sites = tuple(site for site in sites_of(self.lowered) if owner(self.lowered, site) == "")
         self.x: Tensor = next(leaf for leaf in tree_flatten((self.args, self.kwargs))[0] if floating(leaf)).detach()
         # Normal and not centered: summed outputs have no gradient in a right normalization, and a
@@ -77,15 +76,19 @@ class Probe:
             return torch.zeros_like(output)
         return normal(output.detach(), 100 + index + 1000 * rank())
 
-    def _captured(self, name: str, call: Call | None, shrink: bool) -> tuple[tuple[Any, ...], dict[str, Any], Capture]:
+    def _captured(
+        self, name: str, call: Call | None, shrink: bool
+    ) -> tuple[tuple[Any, ...], dict[str, Any], Capture, Lowered]:
         reason = "its parameters do not tell the shape of its input"
         for args, kwargs in candidates(self.module, call, seed=rank(), shrink=shrink):
             try:
                 captured = capture(self.module, args, kwargs)
-                if _initializes(self.module, captured):
+                lowered = lower(captured.graph_module, self.module)
+                if _initializes(self.module, lowered):
                     self.module(*args, **kwargs)  # the first batch sets parameters: measure the step after it
                     captured = capture(self.module, args, kwargs)
-                return args, kwargs, captured
+                    lowered = lower(captured.graph_module, self.module)
+                return args, kwargs, captured, lowered
             except BnlintError as error:
                 reason = error.what
         raise InputError(f"could not be run on its own: {reason}", where=name, hint="pass a real --input")
@@ -176,10 +179,10 @@ class Probe:
             return torch.zeros_like(self.x) if gradient is None else gradient.detach()
 
 
-def _initializes(module: nn.Module, captured: Capture) -> bool:
+def _initializes(module: nn.Module, lowered: Lowered) -> bool:
     """Whether a step writes into parameters, as data-dependent initialization does."""
     parameters = {name for name, _ in module.named_parameters()}
-    return any(node.kind is Kind.STORE and node.name in parameters for node in lower(captured.graph_module).graph)
+    return any(node.kind is Kind.STORE and node.name in parameters for node in lowered.graph)
 
 
 def compare(gradient: Tensor, truth: Tensor) -> tuple[float, float]:

@@ -30,6 +30,13 @@ def written(tensor: Tensor, writer: Any) -> Tensor:
     return tensor
 
 
+class Recorded(fx.GraphModule):
+    """A graph module that only `Replay` runs: torch writes and compiles no code for it."""
+
+    def recompile(self) -> Any:
+        """Do nothing, where torch would write the code of `forward`."""
+
+
 class Replay(fx.Interpreter):
     """Runs a graph of the recorder, re-entering the grad, inference and autocast mode of each node.
 

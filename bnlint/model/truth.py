@@ -10,6 +10,7 @@ from bnlint.flow.graph import FlowGraph, Kind
 from bnlint.flow.reading import train_args
 from bnlint.flow.sites import Statistic
 from bnlint.model.lower import Lowered
+from bnlint.model.replay import Recorded
 
 _BYPASSED = frozenset({"detach", "data", "alias"})
 _MODES = frozenset({"no_grad", "inference_mode"})
@@ -86,7 +87,7 @@ def _without(module: fx.GraphModule, lowered: Lowered, stops: Iterable[tuple[int
             user.replace_input_with(node, source)  # type: ignore[arg-type]
         if inplace:
             graph.erase_node(node)
-    return fx.GraphModule(module, graph)
+    return Recorded(module, graph)
 
 
 def _path(graph: FlowGraph, statistic: Statistic) -> set[int]:
