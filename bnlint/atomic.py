@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -54,6 +55,27 @@ def write(path: Path, fill: Callable[[BinaryIO], object], verify: Callable[[Path
                 file.close()
             temporary.replace(target)
         _sync_folder(target.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Let a folder be filled under another name beside its place, which it takes in the end, whole or not at all.
+
+    Raises:
+        InputError: There is something in its place, or it cannot be written.
+    """
+    if os.path.lexists(path):
+        raise InputError("exists, and a folder is written only where nothing is", where=str(path))
+    with _told(path):
+        temporary = path.with_name(f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}")
+        temporary.mkdir()
+        try:
+            yield temporary
+            _sync_folder(temporary)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _sync_folder(path.parent)
 
 
 def require_place(path: Path) -> None:

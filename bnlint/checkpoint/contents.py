@@ -9,7 +9,7 @@ from typing import Any
 
 from bnlint.checkpoint.archive import require_sound
 from bnlint.checkpoint.disassemble import DEEPEST, Node, Program, disassemble
-from bnlint.checkpoint.kinds import Kind, identify
+from bnlint.checkpoint.kinds import METADATA, Kind, identify
 from bnlint.checkpoint.trust import printable, standing
 from bnlint.errors import InputError
 
@@ -63,6 +63,8 @@ def contents(path: Path) -> Contents:
         InputError: It is no checkpoint, or damaged.
     """
     kind = identify(path, old_formats=True)
+    if kind is Kind.SHARDS:
+        return _of_shards(path)
     size = path.stat().st_size
     if kind is Kind.SAFETENSORS:
         return _of_safetensors(path, size)
@@ -99,8 +101,28 @@ def _of_safetensors(path: Path, size: int) -> Contents:
     return found
 
 
-def _describe(root: Any, found: Contents) -> None:
-    todo: list[tuple[str, Any, int]] = [("", root, 0)]
+def _of_shards(path: Path) -> Contents:
+    from bnlint.checkpoint.shards.folder import blob
+    from bnlint.checkpoint.shards.parse import known, read_index
+
+    index = read_index(path / METADATA)
+    names = {name: "known" if known(name) else "refused" for name in index.globals}
+    found = Contents(Kind.SHARDS.value, sum((path / name).stat().st_size for name in (METADATA, *index.files)))
+    for entry in index.entries.values():
+        place = printable(".".join(map(str, entry.place)))
+        if entry.dtype is not None:
+            dtype = str(entry.dtype).removeprefix("torch.")
+            found.tensors.append(TensorEntry(place, dtype, entry.shape))
+            continue
+        program = require_sound(blob(path, entry.name, entry.parts[0]))
+        names |= {name: standing(name) for name in program.globals}
+        _describe(program.result, found, place)
+    found.globals.extend((printable(name), how) for name, how in names.items())
+    return found
+
+
+def _describe(root: Any, found: Contents, within: str = "") -> None:
+    todo: list[tuple[str, Any, int]] = [(within, root, 0)]
     seen: set[int] = set()
     while todo:
         place, value, depth = todo.pop()

@@ -131,6 +131,9 @@ def _names(optimizer: Mapping[Any, Any], states: Mapping[Any, Any], own: Mapping
     """Tell which parameter each number stands for: by the names an optimizer keeps, or all in the model's order."""
     groups = optimizer["param_groups"]
     numbers = [number for group in groups for number in group["params"]]
+    numbers = [number if number in states else str(number) for number in numbers]  # shards have texts for keys
+    if set(numbers) <= set(own):
+        return {name: name for name in numbers}
     names = [name for group in groups for name in group.get("param_names", ())]
     if len(names) == len(numbers) and set(names) <= set(own):
         return dict(zip(numbers, names, strict=True))

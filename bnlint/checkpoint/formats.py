@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,12 +15,16 @@ from bnlint.atomic import write
 from bnlint.checkpoint import safe_tensors
 from bnlint.checkpoint.archive import require_sound
 from bnlint.checkpoint.code import standing_in
-from bnlint.checkpoint.kinds import Kind, identify
+from bnlint.checkpoint.kinds import METADATA, Kind, identify
 from bnlint.checkpoint.limits import bounded
-from bnlint.checkpoint.locations import located, restored
-from bnlint.checkpoint.trust import Trust, printable, resolve
+from bnlint.checkpoint.locations import located
+from bnlint.checkpoint.trust import Trust, resolve
+from bnlint.checkpoint.unpickle import unpickle
 from bnlint.checkpoint.walk import walk
-from bnlint.errors import InputError, UntrustedError
+from bnlint.errors import InputError
+
+if TYPE_CHECKING:  # torch.distributed takes a second to import, and not every torch has it
+    from bnlint.checkpoint.shards.folder import Shards
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Checkpoint:
         names: The class that stands in for each name in the file, such as `__main__.Net`; `save` writes these names.
         kind: Its format.
         texts: What a safetensors file says beside its tensors.
+        shards: Of a folder, what lies where; its tensors in `content` have no values.
     """
 
     path: Path
@@ -41,6 +45,11 @@ class Checkpoint:
     names: Mapping[str, type] = field(default_factory=dict)
     kind: Kind = Kind.ZIP
     texts: Mapping[str, str] | None = None
+    shards: Shards | None = None
+
+    def read(self, value: Any) -> Any:
+        """Return a value of the content, read from the disk if it is a tensor that lies there still."""
+        return value if self.shards is None else self.shards.read(value)
 
 
 def load(path: Path, trust: Trust | None = None, map_location: str = "cpu", *, sound: bool = False) -> Checkpoint:
@@ -64,21 +73,33 @@ def load(path: Path, trust: Trust | None = None, map_location: str = "cpu", *, s
     if kind is Kind.SAFETENSORS:
         tensors, texts = safe_tensors.read(path, map_location)
         return Checkpoint(path, tensors, kind=kind, texts=texts)
+    if kind is Kind.SHARDS:
+        return load_folder(path / METADATA, trust, map_location)
     if kind is Kind.ZIP and not sound:
         require_sound(path)
     if trust.everything:
         names = {f"__main__.{name}": cls for name, cls in trust.code.items()}
         with standing_in(names):
-            return Checkpoint(path, _unpickle(path, kind, map_location, weights_only=False), names, kind)
+            return Checkpoint(
+                path, unpickle(path, map_location, mmap=kind is Kind.ZIP, weights_only=False), names, kind
+            )
     admitted = resolve(path, trust)
     with torch.serialization.safe_globals([*admitted]), bounded(path.stat().st_size):
-        content = _unpickle(path, kind, map_location, weights_only=True)
+        content = unpickle(path, map_location, mmap=kind is Kind.ZIP, weights_only=True)
     try:
         modules(content)
     except InputError as error:
         raise InputError(error.what, where=str(path)) from error
     own = set(trust.code.values())
     return Checkpoint(path, content, {name: value for value, name in admitted if value in own}, kind)
+
+
+def load_folder(index: Path, trust: Trust, map_location: str = "cpu") -> Checkpoint:
+    """Read a folder of `torch.distributed.checkpoint`, as `load` does, by its index or by what is to become that."""
+    from bnlint.checkpoint.shards.folder import load_shards
+
+    shards, content, names = load_shards(index, trust, map_location)
+    return Checkpoint(index.parent, content, names, Kind.SHARDS, shards=shards)
 
 
 def modules(content: object) -> list[tuple[str, nn.Module]]:
@@ -95,37 +116,20 @@ def save(checkpoint: Checkpoint, path: Path, *, verify: Callable[[Path], None]) 
     Args:
         checkpoint: What to write.
         path: The target.
-        verify: Reads the temporary file back and raises if it is not what it should be.
+        verify: Reads the temporary file, or the new index of a folder, back and raises if it is not what it should be.
 
     Raises:
         InputError: The content cannot be pickled, or the target cannot be written.
     """
-    if checkpoint.kind is Kind.SAFETENSORS:
+    if checkpoint.shards is not None:
+        from bnlint.checkpoint.shards.write import save_shards
+
+        with located():
+            save_shards(checkpoint.shards, checkpoint.content, path, checkpoint.names, verify)
+    elif checkpoint.kind is Kind.SAFETENSORS:
         write(path, lambda file: safe_tensors.write(checkpoint.content, checkpoint.texts, file), verify)
     else:
         write(path, lambda file: _pickle(checkpoint, file, path), verify)
-
-
-def _unpickle(path: Path, kind: Kind, map_location: str, *, weights_only: bool) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what torch deprecates: that is not what the user asked
-            return torch.load(
-                path, map_location=restored(map_location), weights_only=weights_only, mmap=kind is Kind.ZIP
-            )
-    except pickle.UnpicklingError as error:
-        # torch wraps the reason in advice on how to load the file all the same.
-        reason = printable(error.__context__ or error)
-        if weights_only:
-            raise UntrustedError(f"refused while loading: {reason}", where=str(path)) from error
-        raise InputError(f"cannot be loaded: {reason}", where=str(path)) from error
-    except Exception as error:  # a hostile or outdated file can make any class fail in any way
-        reason = printable(f"{type(error).__name__}: {error}")
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):
-            what = "cannot be loaded: it asks for more memory than there is, or than a file of its size can need"
-            raise InputError(what, where=str(path)) from error
-        hint = "is this the code, and are these the library versions, that the file was saved with?"
-        raise InputError(f"cannot be loaded: {reason}", where=str(path), hint=hint) from error
 
 
 def _pickle(checkpoint: Checkpoint, file: IO[bytes], path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tarfile
 import zipfile
 from enum import Enum
@@ -10,6 +9,8 @@ from pathlib import Path
 
 from bnlint.errors import InputError
 
+#: the index of a folder of torch.distributed.checkpoint
+METADATA = ".metadata"
 _ZIP = b"PK\x03\x04"
 # The pickled magic number that opens every file of torch.save before version 1.6.
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -22,6 +23,7 @@ class Kind(Enum):
     ZIP = "zip"
     LEGACY = "legacy"
     SAFETENSORS = "safetensors"
+    SHARDS = "torch.distributed.checkpoint"
 
 
 def identify(path: Path, *, old_formats: bool = False) -> Kind:
@@ -43,11 +45,8 @@ def identify(path: Path, *, old_formats: bool = False) -> Kind:
 
 def _kind(path: Path, old_formats: bool) -> Kind | tuple[str, str | None]:
     if path.is_dir():
-        if (path / ".metadata").is_file():
-            convert = (
-                f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {shlex.quote(str(path))} model.pt"
-            )
-            return "a folder of torch.distributed.checkpoint, which is not read", f"make one file of it: {convert}"
+        if (path / METADATA).is_file():
+            return Kind.SHARDS
         return "a folder, not a checkpoint file", "name the .pt file in it"
     if not path.exists():
         return "no such file", None

@@ -60,7 +60,7 @@ def opened(checkpoint: Checkpoint, factory: Factory | None = None) -> Opened:
             hint=f"name the code of its model: bnlint check {shlex.quote(str(path))} --model PKG.MODULE:FACTORY",
         )
     model = factory()
-    return Opened(checkpoint, [("", model)], load_state(model, checkpoint.content, str(path)))
+    return Opened(checkpoint, [("", model)], load_state(model, checkpoint.content, str(path), checkpoint.read))
 
 
 def check_models(found: Opened, inputs: Inputs, progress: Callable[[str], None] | None = None) -> list[Checked]:

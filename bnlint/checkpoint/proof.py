@@ -15,11 +15,14 @@ from bnlint.errors import InputError
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, as `sha256sum` prints it.
+    """Return the SHA-256 of a file, as `sha256sum` prints it; of a folder, that of what it prints for its files.
 
     Raises:
         InputError: It cannot be read.
     """
+    if path.is_dir():
+        lines = [f"{digest(file)}  {file.name}\n" for file in sorted(path.iterdir()) if file.is_file()]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

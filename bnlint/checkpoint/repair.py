@@ -15,7 +15,7 @@ from torch import nn
 from bnlint.atomic import write
 from bnlint.certificate import Certificate
 from bnlint.checkpoint.follow import Move, follow, held, moves
-from bnlint.checkpoint.formats import Checkpoint, load, modules, save
+from bnlint.checkpoint.formats import Checkpoint, load, load_folder, modules, save
 from bnlint.checkpoint.models import Factory, Opened, check_models, opened
 from bnlint.checkpoint.state_dicts import state_dicts
 from bnlint.checkpoint.trust import Trust
@@ -135,6 +135,11 @@ def _written(found: Opened, moved: list[Move], output: Path, trust: Trust) -> bo
         return True
     if output.exists() and output.samefile(checkpoint.path):
         return False
+    if checkpoint.shards is not None:
+        from bnlint.checkpoint.shards.write import copy_shards
+
+        copy_shards(checkpoint.shards, output)
+        return True
     with checkpoint.path.open("rb") as source:
         write(output, lambda target: shutil.copyfileobj(source, target))
     return True
@@ -142,7 +147,15 @@ def _written(found: Opened, moved: list[Move], output: Path, trust: Trust) -> bo
 
 def _verify(file: Path, checkpoint: Checkpoint, trust: Trust) -> None:
     """Read the written file as a user would, and compare all of it with what was meant."""
-    require_same(checkpoint.content, load(file, trust, map_location="cpu", sound=True).content, str(file))
+    if checkpoint.shards is None:
+        require_same(checkpoint.content, load(file, trust, map_location="cpu", sound=True).content, str(file))
+        return
+    from bnlint.checkpoint.shards.write import require_same_tensors
+
+    written = load_folder(file, trust)
+    require_same(checkpoint.content, written.content, str(file.parent))
+    if written.shards is not None:
+        require_same_tensors(checkpoint.shards, checkpoint.content, written.shards)
 
 
 def _require_accepted(certificates: list[Certificate], path: Path) -> None:

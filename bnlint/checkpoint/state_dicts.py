@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +54,16 @@ def state_dicts(content: object, keys: Collection[str]) -> list[StateDict]:
     ]
 
 
-def load_state(model: nn.Module, content: object, where: str) -> list[StateDict]:
+def load_state(
+    model: nn.Module, content: object, where: str, read: Callable[[Any], Any] = lambda value: value
+) -> list[StateDict]:
     """Give a model the values of the first of its state dicts in a checkpoint, without copying them where types agree.
+
+    Args:
+        model: The model.
+        content: The checkpoint.
+        where: What to call it.
+        read: Gives a value of the checkpoint that is not in memory yet.
 
     Returns:
         All of its state dicts.
@@ -69,7 +77,9 @@ def load_state(model: nn.Module, content: object, where: str) -> list[StateDict]
         raise _nothing_fits(content, own, where)
     first = found[0]
     values = {
-        key: _fitting(first.entries[first.prefix + key], own[key]) for key in own if first.prefix + key in first.entries
+        key: _fitting(read(first.entries[first.prefix + key]), own[key])
+        for key in own
+        if first.prefix + key in first.entries
     }
     try:
         model.load_state_dict(values, assign=True)

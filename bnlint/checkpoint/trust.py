@@ -13,7 +13,7 @@ import importlib.util
 import pickle
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import torch
 from torch import fx, nn
 from torch._weights_only_unpickler import _get_allowed_globals
 
+from bnlint.checkpoint.blob import Source, start
 from bnlint.errors import InputError, UntrustedError, lacking
 
 # Of these, no layer calls eval or exec, imports, downloads, or opens a file, whatever its attributes are.
@@ -94,7 +95,7 @@ class Trust:
     everything: bool = False
 
 
-def globals_of(path: Path) -> tuple[str, ...]:
+def globals_of(path: Source) -> tuple[str, ...]:
     """List the globals that a checkpoint asks for beyond what torch itself deems safe; nothing in it is run.
 
     Raises:
@@ -102,7 +103,7 @@ def globals_of(path: Path) -> tuple[str, ...]:
         UntrustedError: Its pickle is written so that the globals cannot be listed.
     """
     try:
-        return tuple(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)))
+        return tuple(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(start(path))))
     except pickle.UnpicklingError as error:
         hint = "save it again with torch.save and its default pickle_protocol (2)"
         raise UntrustedError(
@@ -115,7 +116,15 @@ def globals_of(path: Path) -> tuple[str, ...]:
 def resolve(path: Path, trust: Trust) -> list[tuple[Any, str]]:
     """Find what each global of a checkpoint stands for, and refuse the file unless every one is admitted.
 
-    Imports the modules of torch, torchvision and timm that the file mentions, those that `trust.allow` names, and
+    See `admitted`.
+    """
+    return admitted(globals_of(path), path, trust)
+
+
+def admitted(names: Iterable[str], path: Path, trust: Trust) -> list[tuple[Any, str]]:
+    """Find what each of the globals of a checkpoint stands for, and refuse it unless every one is admitted.
+
+    Imports the modules of torch, torchvision and timm that the names lie in, those that `trust.allow` names, and
     nothing else.
 
     Returns:
@@ -124,7 +133,7 @@ def resolve(path: Path, trust: Trust) -> list[tuple[Any, str]]:
     Raises:
         UntrustedError: Some globals were not named; it lists them, with the command that would allow them.
     """
-    found = {name: _admitted(name, trust) for name in globals_of(path)}
+    found = {name: _admitted(name, trust) for name in names}
     refused = [name for name, value in found.items() if value is None]
     if refused:
         raise _untrusted(path, refused, trust)

@@ -77,10 +77,11 @@ def _same_tensor(mine: Tensor, read: Tensor, storages: dict[int, int]) -> bool:
     if ours._cdata in storages:
         return bool(storages[ours._cdata] == theirs._cdata)
     storages[ours._cdata] = theirs._cdata
-    return _same_bytes(ours, theirs)
+    return same_bytes(ours, theirs)
 
 
-def _same_bytes(ours: UntypedStorage, theirs: UntypedStorage) -> bool:
+def same_bytes(ours: UntypedStorage, theirs: UntypedStorage) -> bool:
+    """Whether two memories hold the same bits."""
     if ours.nbytes() != theirs.nbytes():
         return False
     mine, read = (torch.empty(0, dtype=torch.uint8, device=s.device).set_(s) for s in (ours, theirs))

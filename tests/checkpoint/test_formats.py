@@ -262,17 +262,6 @@ def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path):
     assert content["n"] >= 0
 
 
-def test_a_folder_of_shards_says_how_to_make_one_file_of_it(tmp_path):
-    import torch.distributed.checkpoint as dcp
-
-    dcp.save({"model": nn.Linear(2, 2).state_dict()}, checkpoint_id=tmp_path / "shards")
-    with pytest.raises(InputError, match=r"torch\.distributed\.checkpoint") as caught:
-        load(tmp_path / "shards")
-    command = caught.value.hint.partition(": python ")[2].replace("model.pt", str(tmp_path / "model.pt"))
-    subprocess.run([sys.executable, *command.split()], check=True, capture_output=True)
-    assert set(load(tmp_path / "model.pt").content["model"]) == {"weight", "bias"}
-
-
 def test_an_exported_program_says_what_to_put_right(tmp_path):
     torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)), tmp_path / "m.pt2")
     with pytest.raises(InputError, match="exported program") as caught:
