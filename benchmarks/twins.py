@@ -94,7 +94,8 @@ def finished(self: nn.Module, normalized: torch.Tensor, channel: int) -> torch.T
 
 def forward_of(norm: nn.Module) -> Forward | None:
     """Return what a twin of a layer computes; None for layers without a twin here."""
-    name, flat = type(norm).__name__.lower(), not type(norm).__name__.lower().endswith(("2d", "2dfp32"))
+    name = type(norm).__name__.lower()
+    flat = "2d" not in name
     match norm:
         case nn.modules.instancenorm._InstanceNorm():
             return instance_norm
