@@ -51,7 +51,6 @@ from mutant_kinds import KINDS
 REASONS = {
     "rule pages, Bad/BN107 .*": "BN107 is the runtime check's alone: no text shows such a stop.",
     "stops of the tests/(silent_function|zeroing_hook)": "No text shows it: a backward or a hook had to be judged.",
-    "stops of the tests/script": "The static check does not look behind `torch.jit.script`.",
     "stops of the tests/copy_(no_grad|data)": (
         "The text is silent where a statistic replaces what a buffer held: so layers initialize themselves."
     ),

@@ -58,7 +58,7 @@ _SHAPE = (
     "view reshape unsqueeze squeeze expand expand_as broadcast_to view_as reshape_as permute transpose movedim "
     "swapaxes flatten unflatten clone contiguous to float double half bfloat16 type type_as getitem __getitem__ repeat "
     "repeat_interleave tile cpu cuda alias swapdims requires_grad_ as_tensor asarray array "
-    "ascontiguousarray from_dlpack all_reduced copy"
+    "ascontiguousarray from_dlpack all_reduced copy T mT H mH"
 )
 
 #: shape operations that keep the layout: the same values at the same places
@@ -80,8 +80,11 @@ POOLS: dict[str, str] = {
     for n in (1, 2, 3)
 }
 
+#: methods that sum values into places of a tensor of zeros
+SCATTERING = frozenset({"index_add", "index_add_", "scatter_add", "scatter_add_"})
+
 #: functions whose arguments decide which reduction they are
-SPELLED = frozenset({"einsum", "reduce", "index_add", "index_add_", "scatter_add", "scatter_add_"})
+SPELLED = frozenset({"einsum", "reduce"}) | SCATTERING
 
 #: functions that return two statistics → their canonical names, in order
 PAIRS: dict[str, tuple[str, str]] = {"var_mean": ("var", "mean"), "std_mean": ("std", "mean")}

@@ -20,6 +20,7 @@ from bnlint.flow.ops import (
     PAIRS,
     PARTS,
     POOLS,
+    SCATTERING,
     STOPS,
     Role,
     canonical,
@@ -184,6 +185,8 @@ class _Lowering:
         """Return the name of the buffer that a value is or is a view of; of a parameter, if written around autograd."""
         node = self.flow[index]
         while node.args and (node.kind is Kind.STOP or (node.kind is Kind.OP and role(node.name) in _VIEWS)):
+            if name_of(self.nodes[node.index]) == "clone":  # memory of its own
+                return None
             grad = grad and node.kind is not Kind.STOP
             node = self.flow[node.args[0]]
         return node.name if node.kind is Kind.BUFFER or (node.kind is Kind.PARAMETER and not grad) else None
@@ -247,6 +250,8 @@ class _Lowering:
         if name == "einsum" and (equation := einsum_of(node)) is not None:
             value = operands[0] if len(operands) == 1 else self._unstopped(node, "mul", operands)
             return self._result(node, "sum" if equation.sums else "reshape", [value])
+        if name in SCATTERING and isinstance(node.args[-1], fx.Node) and node.args[-1] in self.index:
+            return self._result(node, "sum", [self.index[node.args[-1]]])
         places = joined(node) if name in JOINING else []
         if places and len(places) == len(operands):
             whole = self._unstopped(node, "where", operands)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import fx
 
 from bnlint.flow.einsum import Einsum, read_einsum
-from bnlint.flow.ops import PAIRS, POOLS, canonical
+from bnlint.flow.ops import PAIRS, POOLS, SCATTERING, canonical
 from bnlint.model.calls import name_of, nodes_in
 
 
@@ -17,6 +17,8 @@ def reduction_attributes(node: fx.Node) -> dict[str, object]:
         return _attributes(tuple(range(rank))[-_pooled(name) :], True, None, rank)
     if rank is not None and (equation := einsum_of(node)) is not None:
         return _attributes(equation.summed(rank), False, None, rank)
+    if name in SCATTERING:
+        return _attributes(None, False, None, None)  # some of the values each: over no dimensions
     name = canonical(name)
     rest = list(node.args[1:])
     spreads = name in {"var", "std"} or name in PAIRS

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bnlint.flow.graph import Kind, Mode
-from bnlint.flow.ops import CASTS, PAIRS, PARTS, STOPS, Role, canonical, is_inplace, role
+from bnlint.flow.ops import CASTS, PAIRS, PARTS, SCATTERING, STOPS, Role, canonical, is_inplace, role
 from bnlint.source import syntax
+from bnlint.source.callables import made_callable
 from bnlint.source.classes import last_name
 from bnlint.source.collectives import Collectives, in_place
 from bnlint.source.gradmode import grad_switch
-from bnlint.source.parameters import code
-from bnlint.source.reductions import reduction_attributes
+from bnlint.source.reductions import over, reduction_attributes
 from bnlint.source.speech import Speaker
 from bnlint.source.values import (
     Class,
@@ -23,6 +23,7 @@ from bnlint.source.values import (
     Literal,
     Name,
     Opaque,
+    Partial,
     State,
     Switch,
     Tensor,
@@ -39,8 +40,6 @@ _TENSOR_PACKAGES = ("torch.", "numpy.", "einops.")
 _SILENT_BUILTINS = frozenset(
     {"isinstance", "len", "print", "hasattr", "getattr", "type", "range", "id", "repr", "str", "super"}
 )
-#: methods that sum values into places of a tensor of zeros
-_SCATTERING = frozenset({"index_add", "index_add_", "scatter_add", "scatter_add_"})
 
 
 class Caller(Collectives, Speaker):
@@ -78,6 +77,8 @@ class Caller(Collectives, Speaker):
                 return self.spoken(state, callee, [*args, *kwargs.values()], node)
             case Function():
                 return self.invoke(state, callee, args, kwargs)
+            case Partial():
+                return self._apply(state, callee.callee, [*callee.args, *args], {**callee.kwargs, **kwargs}, node)
             case Class():
                 return self._construct(callee, args, kwargs)
             case Switch(kind) if args and isinstance(args[0], Function):
@@ -89,7 +90,7 @@ class Caller(Collectives, Speaker):
                 result = self.invoke(state, Function(method, {}, cls, callee), args, kwargs)
                 lost = isinstance(result, (Opaque, Literal))
                 return self.opaque_call(state, [*args, *kwargs.values()], node) if lost else result
-            case Opaque() if last_name(node.func) in _SCATTERING and args and isinstance(args[-1], Tensor):
+            case Opaque() if last_name(node.func) in SCATTERING and args and isinstance(args[-1], Tensor):
                 return self.add(state, "sum", [args[-1].node], self.locate(node))
             case _:
                 return self.opaque_call(state, [callee, *args, *kwargs.values()], node)
@@ -193,6 +194,10 @@ class Caller(Collectives, Speaker):
         if in_place(path):
             self.collective(state, name, node)
             return Opaque("?")
+        if (made := made_callable(path, args, kwargs)) is not None:
+            return made
+        if path == "torch.utils.checkpoint.checkpoint" and args:
+            return self._apply(state, args[0], args[1:], kwargs, node)
         if (switch := grad_switch(Name(path), [*args, *kwargs.values()])) is not None:
             return Switch(switch)
         if path == "torch.is_grad_enabled":
@@ -279,7 +284,7 @@ class Caller(Collectives, Speaker):
             result = self.opaque_call(state, [*args, *kwargs.values()], node, plain)
             several = name in PARTS or (name in _SEVERAL and len(args) > 1)
             return Items(each=result) if several and isinstance(result, Tensor) else result
-        attributes: dict[str, object] = {"over": _over(node, len(args) + len(kwargs))}
+        attributes: dict[str, object] = {"over": over(node, len(args) + len(kwargs))}
         if role(plain) is Role.REDUCTION:
             attributes |= reduction_attributes(plain, args, kwargs)
         elif name in CASTS:
@@ -291,9 +296,3 @@ class Caller(Collectives, Speaker):
         if cls.fields and "__init__" not in cls.methods:
             instance.attributes = dict(zip(cls.fields, args, strict=False)) | kwargs
         return instance
-
-
-def _over(node: syntax.Call, given: int) -> str:
-    """Return the text of a reduction's arguments without its tensor: two that agree reduce the same dimensions."""
-    own = node.args if given > len(node.args) else node.args[1:]
-    return ", ".join(code(argument) for argument in own)

@@ -173,7 +173,7 @@ class Carriers:
             self.assign(func.value, every | (_of(name) & STOP | off if name.endswith("_") else 0))
         for keyword in node.keywords:
             if keyword.arg == "out":
-                self.assign(keyword.value, every | off)
+                self.assign(keyword.value, carried | off)
         if (_of(name) | self.lent.get(name, 0)) & STOP:
             for value in values:
                 self.assign(value, STOP)

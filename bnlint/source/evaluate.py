@@ -266,7 +266,8 @@ class Evaluator(Recorder, ABC):
             match node.slice:
                 case [syntax.SubscriptElement(slice=syntax.Index(value=syntax.Integer() as number))]:
                     return self.part(state, value.node, number.evaluated_value, self.locate(node))
-            return self.part(state, value.node, index_key(node, state.variables), self.locate(node))
+            key = index_key([element.slice for element in node.slice], state.variables)
+            return self.part(state, value.node, key, self.locate(node))
         if isinstance(value, Items) and len(node.slice) == 1:
             part = node.slice[0].slice
             if isinstance(part, syntax.Index):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bnlint.source import syntax
 from bnlint.source.classes import last_name
@@ -18,10 +18,10 @@ def takes_all(node: syntax.Subscript) -> bool:
     return all(_is_full(element.slice) for element in node.slice)
 
 
-def index_key(node: syntax.Subscript, variables: Mapping[str, Value]) -> tuple[object, ...]:
+def index_key(parts: Sequence[syntax.Node], variables: Mapping[str, Value]) -> tuple[object, ...]:
     """Return what tells one index from another: its text, and what the names in it hold."""
     held: list[object] = []
-    todo: list[syntax.Node] = list(node.slice)
+    todo: list[syntax.Node] = list(parts)
     while todo:
         current = todo.pop()
         if isinstance(current, syntax.Name) and current.value in variables:
@@ -30,7 +30,7 @@ def index_key(node: syntax.Subscript, variables: Mapping[str, Value]) -> tuple[o
         elif isinstance(current, syntax.Call) and last_name(current.func) not in _STEADY:
             held.append(object())
         todo.extend(current.children)
-    return (*(code(element.slice) for element in node.slice), *held)
+    return (*map(code, parts), *held)
 
 
 def _is_full(index: syntax.Index | syntax.Slice) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bnlint.source import syntax
+from bnlint.source.parameters import code
 from bnlint.source.values import Items, Literal, Value
 
 _MISSING = object()
@@ -61,3 +63,9 @@ def _dims(value: Value) -> object:
             return tuple(parts) if all(type(part) is int for part in parts) else _MISSING
         case _:
             return _MISSING
+
+
+def over(node: syntax.Call, given: int) -> str:
+    """Return the text of a reduction's arguments without its tensor: two that agree reduce the same dimensions."""
+    own = node.args if given > len(node.args) else node.args[1:]
+    return ", ".join(code(argument) for argument in own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
@@ -13,7 +14,7 @@ from bnlint.source.interpret import Interpreter
 from bnlint.source.names import module_names, starred
 from bnlint.source.record import FlowLost
 from bnlint.source.toplevel import MAX_TABLE
-from bnlint.source.values import Function, Scope, State, Value
+from bnlint.source.values import Function, Partial, Scope, State, Value
 from bnlint.vocabulary import Meaning, Word
 
 
@@ -74,7 +75,6 @@ def scope_of(
     bound = module_names(module)
     makers |= {name: lambda value=value: value for name, value in bound.items()}  # type: ignore[misc]
     functions: dict[str, Callable[[], Value | None]] = {}
-    tables: dict[str, Callable[[], Value | None]] = {}
     for statement in module.body:
         match statement:
             case syntax.ClassDef(name=syntax.Name(value=name)):
@@ -86,18 +86,42 @@ def scope_of(
                 isinstance(value, syntax.Lambda)
                 or (isinstance(value, syntax.Dict) and len(value.elements) <= MAX_TABLE)
             ):
-                tables[name] = lambda table=value: _table(scope, table)  # type: ignore[misc]
+                functions[name] = lambda table=value: _evaluated(scope, table, FlowGraph(), {})  # type: ignore[misc]
+            case syntax.Assign(
+                targets=[syntax.AssignTarget(target=syntax.Name(value=name))],
+                value=syntax.Call() | syntax.Name() | syntax.Attribute() as value,
+            ) if name not in bound and _names_one(value):
+                before = functions.get(name, makers.get(name))
+                functions[name] = functools.partial(_callable, scope, value, name, before)
             case _:
                 continue
-    makers |= functions | tables
+    makers |= functions
     # A declared name means what it is declared to be; what stands in it is not looked at.
     words = {name: word for name in makers if (word := defined(name, "")) and word.meaning is not Meaning.NORM}
     makers |= {name: lambda word=word: word for name, word in words.items()}  # type: ignore[misc]
     return scope
 
 
-def _table(scope: Scope, value: syntax.Expression) -> Value | None:
-    """Return a table of functions, or a lambda, at the top level of a module."""
+def _names_one(value: syntax.Expression) -> bool:
+    """Whether an expression is a name, or a call that is given one."""
+    names = (syntax.Name, syntax.Attribute)
+    return isinstance(value, names) or (
+        isinstance(value, syntax.Call) and any(isinstance(argument.value, names) for argument in value.args)
+    )
+
+
+def _callable(
+    scope: Scope, value: syntax.Expression, name: str, before: Callable[[], Value | None] | None
+) -> Value | None:
+    """Return a function under another name, or wrapped: `f = torch.compile(g)`; what the name was before otherwise."""
+    earlier, graph = before() if before is not None else None, FlowGraph()
+    found = _evaluated(scope, value, graph, {} if earlier is None else {name: earlier})
+    # What holds tensors belongs to the graph that they are nodes of.
+    return found if isinstance(found, (Function, Partial)) and not len(graph) else earlier
+
+
+def _evaluated(scope: Scope, value: syntax.Expression, graph: FlowGraph, variables: dict[str, Value]) -> Value | None:
+    """Return what an expression at the top level of a module is."""
     with suppress(FlowLost, RecursionError):
-        return Interpreter(FlowGraph(), scope, "").evaluate(State({}), value)
+        return Interpreter(graph, scope, "").evaluate(State(variables), value)
     return None

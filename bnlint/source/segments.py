@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 #: what starts at the left margin and may start something new
 _TOP = re.compile(
     r"^(?:(?P<deco>@)|(?:async[ \t]+)?def[ \t]+(?P<function>\w+)|class[ \t]+(?P<cls>\w+)"
-    r"|(?P<table>[^\W\d]\w*)[ \t]*(?::[^=\n]*)?=[ \t]*(?:\{|lambda\b)|(?P<other>from|import|if|__all__)\b)",
+    r"|(?P<table>[^\W\d]\w*)[ \t]*(?::[^=\n]*)?=[ \t]*(?:\{|lambda\b"
+    r"|(?:functools\.)?(?:partial|lru_cache|cache)\(|torch\.(?:compile|vmap|jit\.script)\("
+    r"|(?!None\b|True\b|False\b)[^\W\d][\w.]*(?:\([\w.]+\))?[ \t]*$)"
+    r"|(?P<other>from|import|if|__all__)\b)",
     re.M,
 )
 _METHOD = re.compile(r"def[ \t]+(\w+)")
@@ -37,7 +40,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A definition at the top level: a `function`, a `class`, or a `table` of functions.
+    """A definition at the top level: a `function`, a `class`, or a `table` (functions in a dict, or by another name).
 
     Of a class, `bases` are those that are dotted names, `header` is the text of all of them.
 

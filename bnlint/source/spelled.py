@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from bnlint.flow.einsum import read_einsum
 from bnlint.flow.graph import Mode
-from bnlint.flow.ops import EXTREMES, JOINING, POOLS, canonical
+from bnlint.flow.ops import EXTREMES, JOINING, PARTS, POOLS, canonical
 from bnlint.source import syntax
 from bnlint.source.classes import last_name
 from bnlint.source.containers import Containers
+from bnlint.source.indices import index_key
 from bnlint.source.parameters import code
 from bnlint.source.record import Joined, contents
 from bnlint.source.values import Items, Literal, Opaque, State, Tensor, Value, unknown
 
 #: a kernel as large as the rest of the tensor: `x.shape[2:]`, `x.size()[-2:]`, `(x.size(2), x.size(3))`
 _WHOLE = re.compile(r".+\.(shape|size\(\))\[-?\d:\]|\(?(\w+\.size\(-?\d\),?)+\)?")
-_EINSUM = re.compile(r"\s*([a-zA-Z, ]+)->\s*([a-zA-Z ]*)$")
+#: what takes some of the values of a tensor, by their places
+_INDEXED = frozenset({"narrow", "select", "index_select"})
 
 #: layers without parameters, by the names that they usually have
 _PLAIN_LAYERS = re.compile(
@@ -41,13 +44,16 @@ class Spelled(Containers):
             values = [v for a in args for v in (contents(a) if isinstance(a, Items) else [a])]
             parts = tuple(v.node for v in values if isinstance(v, Tensor))
             whole = self.add(state, "where", list(parts), where)
-            if len(parts) == len(values) and name in {"stack", "cat", "concat", "concatenate"}:
+            together = contents(args[0]) if args and isinstance(args[0], Items) else values
+            if len(parts) == len(together) and name in {"stack", "cat", "concat", "concatenate"}:
                 self.joins[self.unstopped(whole.node)[0]] = Joined(parts, name == "stack")
             return whole
-        if name in {"unbind", "chunk"} and tensor is not None:
+        if name in PARTS and tensor is not None:
             return self._unstacked(state, name, tensor, [*args, *kwargs.values()])
         if tensor is None:
             return None
+        if name in _INDEXED:
+            return self.part(state, tensor.node, _place(name, args, node, state), where)
         if name == "batch_norm":
             return self._batch_norm(state, args, kwargs, node)
         if name == "einsum":
@@ -82,27 +88,20 @@ class Spelled(Containers):
 
     def _einsum(self, state: State, text: str, operands: list[int], node: syntax.Call) -> Value | None:
         """Sums of one tensor, of products of tensors of the same letters, and products that only broadcast."""
-        equation, where = _EINSUM.match(text), self.locate(node)
-        if equation is None or not operands:
+        equation, where = read_einsum(text, len(operands)), self.locate(node)
+        if equation is None:
             return None
-        inputs = [letters.replace(" ", "") for letters in equation[1].split(",")]
-        result = set(equation[2].replace(" ", ""))
-        letters = set(inputs[0])
-        if len(inputs) != len(operands) or len(inputs) > 2 or not result <= letters or not set(inputs[-1]) <= letters:
-            return None
-        value = operands[0]
-        if len(operands) == 2:
-            if set(inputs[1]) != letters and result != letters:
-                return None
-            value = self.add(state, "mul", operands, where).node
-        return self.add(state, "reshape" if result == letters else "sum", [value], where, {"over": text})
+        value = operands[0] if len(operands) == 1 else self.add(state, "mul", operands, where).node
+        return self.add(state, "sum" if equation.sums else "reshape", [value], where, {"over": text})
 
     def _unstacked(self, state: State, name: str, tensor: Tensor, given: Sequence[Value]) -> Items | None:
-        """`unbind` undoes `stack`, `chunk` into as many parts undoes both: the parts are what was put together."""
+        """`unbind` undoes `stack`, a division into as many parts undoes both: the parts are what was put together."""
         joined, stops = self.joined(tensor.node)
         if joined is None or (name == "unbind" and not joined.stacked):
             return None
-        if name == "chunk" and Literal(len(joined.parts)) not in given:
+        sizes = next((len(value.entries) for value in given if isinstance(value, Items)), 0)
+        counted = "split" not in name or name == "tensor_split"  # what `split` is given is a size
+        if name != "unbind" and sizes != len(joined.parts) and not (counted and Literal(len(joined.parts)) in given):
             return None
         return Items({i: Tensor(self.stopped(part, stops)) for i, part in enumerate(joined.parts)})
 
@@ -127,3 +126,12 @@ class Spelled(Containers):
         # A layer of the object that was called: what comes out of it carries the gradient of its parameters.
         layer = isinstance(values[0], Opaque) and values[0].text == f"self.{callee}" and not _PLAIN_LAYERS.match(callee)
         return self.add(state, name, nodes, self.locate(node), {"callee": callee, "layer": layer})
+
+
+def _place(name: str, args: Sequence[Value], node: syntax.Call, state: State) -> object:
+    """Return what tells one part of a tensor from another; `x.select(0, 1)` is `x[1]`."""
+    match name, args:
+        case "select", [_, Literal(0), Literal(int() as index)]:
+            return index
+        case _:
+            return (name, *index_key([argument.value for argument in node.args], state.variables))

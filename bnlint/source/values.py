@@ -71,6 +71,15 @@ class Function:
     off: GradOff | None = None
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Partial:
+    """What is called with some arguments that are there before: `functools.partial(function, …)`."""
+
+    callee: Value
+    args: tuple[Value, ...]
+    kwargs: Mapping[str, Value]
+
+
 @dataclass(frozen=True, slots=True)
 class Switch:
     """A context manager or decorator that turns the recording of gradients off; the kind of stop that it makes."""
@@ -172,7 +181,7 @@ def unknown(*sources: Value) -> Opaque:
     return Opaque(next((text for text in texts if text.startswith("self.")), "?"))
 
 
-Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Switch | Class | Instance | Word
+Value = Tensor | Literal | Condition | Name | Opaque | Items | Function | Partial | Switch | Class | Instance | Word
 
 Key = TypeVar("Key")
 

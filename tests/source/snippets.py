@@ -44,6 +44,12 @@ def marked(source: str) -> list[tuple[int, str]]:
     return [(number, code) for number, line in lines for code in _MARK.findall(line)]
 
 
+def filled(shape: str, stop: str) -> str:
+    """A source with a stop in the places of `<STOP>`, whose lines are marked; without a stop none is."""
+    mark = "  # BN101" if stop else ""
+    return "\n".join(line.replace("<STOP>", stop) + mark * ("<STOP>" in line) for line in shape.splitlines())
+
+
 def reported(source: str) -> list[tuple[int, str]]:
     """The lines that the static check reports as harmful, each once."""
     return _lines(source, lambda severity: severity is not Severity.NOTE)

@@ -47,6 +47,10 @@ STOPPED = {
         "pkg/stats.py": CENTER,
         "pkg/layer.py": "from pkg.stats import center as middle" + USE.format("middle"),
     },
+    "a function that is wrapped": {
+        "stats.py": CENTER + "\n\n    middle = torch.compile(center, backend='eager')\n",
+        "layer.py": "from stats import middle" + USE.format("middle"),
+    },
     "a module imported whole": {
         "pkg/__init__.py": "",
         "pkg/stats.py": CENTER,
