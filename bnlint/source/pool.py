@@ -45,7 +45,8 @@ def each(paths: Sequence[Path], work: Callable[[Path], Result]) -> Iterator[tupl
     except BrokenProcessPool:  # one was killed, as it happens where memory is short: the rest is done here
         yield from ((path, work(path)) for path in paths[done:])
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        # Python may print an error of its own at its end while processes are not gone; Ctrl-C must not wait for them.
+        pool.shutdown(wait=done == len(paths), cancel_futures=True)
         _work = None
 
 
