@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, Flag
 
 from bnlint.finding import SourceLocation
@@ -128,3 +128,13 @@ class FlowGraph:
         index = len(self._nodes)
         self._nodes.append(Node(index, kind, name, tuple(args), attributes or {}, origin or Origin(), mode, live))
         return index
+
+    def inherited(self, owner: Owner | None, symbol: str) -> FlowGraph:
+        """Return the graph of the same method in another class, in which it does the same."""
+        graph = FlowGraph(owner)
+        graph._nodes = [
+            node if node.origin.symbol is None else replace(node, origin=replace(node.origin, symbol=symbol))
+            for node in self._nodes
+        ]
+        graph.kept = dict(self.kept)
+        return graph

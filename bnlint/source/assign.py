@@ -53,7 +53,7 @@ class Assigner(Caller):
         self, state: State, owner: Value, name: str, value: Value, source: syntax.Expression | None
     ) -> None:
         match owner, value:
-            case Instance(cls), Tensor() if name in cls.buffers:
+            case Instance(cls), Tensor() if self.asks(name) in cls.buffers:
                 self.store(state, name, value, self._place(source))
             case Instance(), _:
                 owner.attributes[name] = value

@@ -85,8 +85,7 @@ class Caller(Collectives, Speaker):
                 return replace(args[0], off=GradOff(kind, self.locate(node)))
             case Name(path):
                 return self._function(state, path, args, kwargs, node)
-            case Instance(cls) if "__call__" in cls.methods or "forward" in cls.methods:
-                method = cls.methods.get("forward") or cls.methods["__call__"]
+            case Instance(cls) if (method := self.called(cls)) is not None:
                 result = self.invoke(state, Function(method, {}, cls, callee), args, kwargs)
                 lost = isinstance(result, (Opaque, Literal))
                 return self.opaque_call(state, [*args, *kwargs.values()], node) if lost else result
@@ -99,8 +98,9 @@ class Caller(Collectives, Speaker):
         match func.value:
             case syntax.Call(func=syntax.Name(value="super")):
                 me = state.variables.get("self")
-                if isinstance(me, Instance) and me.cls.base and func.attr.value in me.cls.base.methods:
-                    return Function(me.cls.base.methods[func.attr.value], {}, me.cls.base, me)
+                above = self.above(me.cls) if isinstance(me, Instance) else None
+                if isinstance(me, Instance) and above is not None and func.attr.value in above.methods:
+                    return Function(above.methods[func.attr.value], {}, above, me)
         return None
 
     def _arguments(self, state: State, node: syntax.Call) -> tuple[list[Value], dict[str, Value]]:

@@ -115,7 +115,7 @@ class Evaluator(Recorder, ABC):
 
     def attribute(self, state: State, value: Value, node: syntax.Attribute) -> Value:
         """Evaluate `value.name`."""
-        name = node.attr.value
+        name = self.asks(node.attr.value) if isinstance(value, Instance) else node.attr.value
         if (word := member_word(value, name)) is not None:
             return word
         match value:
@@ -149,7 +149,7 @@ class Evaluator(Recorder, ABC):
     def field(self, state: State, instance: Instance, name: str) -> Value:
         """Evaluate an attribute of an object of this file."""
         cls = instance.cls
-        if name in instance.attributes:
+        if self.asks(name) in instance.attributes:
             return instance.attributes[name]
         if name == "training":
             return Condition(Mode.TRAIN, Mode.EVAL)

@@ -11,6 +11,7 @@ from bnlint.flow.graph import FlowGraph, Kind, Origin, Owner
 from bnlint.source import syntax
 from bnlint.source.classes import NATIVE_BUFFERS
 from bnlint.source.gradmode import grad_switch
+from bnlint.source.inherited import Inherited
 from bnlint.source.interpret import Interpreter
 from bnlint.source.record import FlowLost
 from bnlint.source.scope import scope_of
@@ -68,8 +69,14 @@ def lower(
     A function that is decorated to run without gradients yields nothing.
     """
     here = scope(tree)
-    for symbol, function in _entries(tree.module, here, wanted):
-        graph = FlowGraph(_owner(symbol, function.owner))
+    entries = list(_entries(tree.module, here, wanted))
+    inherited = Inherited(function for _, function in entries)
+    for symbol, function in entries:
+        owner = _owner(symbol, function.owner)
+        if (known := inherited.find(function, owner, symbol)) is not None:
+            yield Lowered(symbol, *known)
+            continue
+        graph = FlowGraph(owner)
         interpreter = Interpreter(graph, here.homes.get(function.node, here), symbol)
         if function.bound is not None:
             _declare(graph, tree, symbol, function.bound)
@@ -77,10 +84,11 @@ def lower(
             if _inference_only(interpreter, function):
                 continue
             interpreter.run(function)
+            followed: FlowGraph | None = graph
         except (FlowLost, RecursionError):
-            yield Lowered(symbol, None)
-        else:
-            yield Lowered(symbol, graph)
+            followed = None
+        inherited.keep(function, followed, interpreter)
+        yield Lowered(symbol, followed)
 
 
 def _entries(module: syntax.Module, scope: Scope, wanted: Collection[str] | None) -> Iterator[tuple[str, Function]]:

@@ -1,7 +1,11 @@
-"""Which file of the same project an import means; nothing is executed, and installed packages are not looked at."""
+"""Which file of the same project an import means; nothing is executed, and installed packages are not looked at.
+
+Paths are text here: there are very many, and those of `pathlib` take ten times as long.
+"""
 
 from __future__ import annotations
 
+import os.path
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,11 +28,11 @@ class Module:
     rest: tuple[str, ...]
 
 
-def modules(file: Path, dotted: str, exists: Callable[[Path], bool]) -> Iterator[Module]:
-    """Yield the modules that a dotted path may lead to from a file, the likeliest first.
+def modules(folder: str, dotted: str, exists: Callable[[str], bool]) -> Iterator[Module]:
+    """Yield the modules that a dotted path may lead to from the files of a folder, the likeliest first.
 
     Args:
-        file: The importing file, absolute.
+        folder: The folder of the importing file, absolute.
         dotted: The path as it is imported, with the dots of a relative import in front.
         exists: Whether a file or folder is there.
     """
@@ -36,15 +40,17 @@ def modules(file: Path, dotted: str, exists: Callable[[Path], bool]) -> Iterator
     parts = tuple(path.split(".")) if path else ()
     level = len(dotted) - len(path)
     if level:
-        folder = file.parents[level - 1] if level <= len(file.parents) else None
-        if folder is not None:
-            yield from _below(folder, parts, exists)
+        for _ in range(level - 1):
+            if folder == _above(folder):
+                return
+            folder = _above(folder)
+        yield from _below(folder, parts, exists)
         return
-    for root in _roots(file, parts[0], exists) if parts else ():
+    for root in _roots(folder, parts[0], exists) if parts else ():
         yield from _below(root, parts, exists)
 
 
-def _below(folder: Path, parts: tuple[str, ...], exists: Callable[[Path], bool]) -> Iterator[Module]:
+def _below(folder: str, parts: tuple[str, ...], exists: Callable[[str], bool]) -> Iterator[Module]:
     """Yield the modules of a path below a folder: of `a.b.c`, `a/b/c` before a name `c` in `a/b`, and that before `a`.
 
     Where a package defines a name itself, that is told from its submodule of this name by whoever asks.
@@ -52,15 +58,15 @@ def _below(folder: Path, parts: tuple[str, ...], exists: Callable[[Path], bool])
     found: list[Module] = []
     here = folder
     for count in range(len(parts) + 1):
-        package = here / "__init__.py"
+        package = _inside(here, "__init__.py")
         if exists(package):
-            found.append(Module(package, parts[count:]))
+            found.append(Module(Path(package), parts[count:]))
         if count == len(parts):
             break
-        module = here / f"{parts[count]}.py"
-        here = here / parts[count]
-        if not exists(here / "__init__.py") and exists(module):
-            found.append(Module(module, parts[count + 1 :]))
+        module = _inside(here, f"{parts[count]}.py")
+        here = _inside(here, parts[count])
+        if not exists(_inside(here, "__init__.py")) and exists(module):
+            found.append(Module(Path(module), parts[count + 1 :]))
             break
         if not exists(here):
             break
@@ -68,27 +74,39 @@ def _below(folder: Path, parts: tuple[str, ...], exists: Callable[[Path], bool])
     yield from reversed([each for each in found if len(each.rest) < len(parts) or len(parts) <= 1])
 
 
-def _roots(file: Path, head: str, exists: Callable[[Path], bool]) -> Iterator[Path]:
-    """Yield the folders in which an absolute import of `head` is looked for."""
-    top = file.parent
-    while exists(top / "__init__.py") and top != top.parent:
-        package, top = top, top.parent
-        if package.name == head and not exists(top / "__init__.py"):
+def _roots(own: str, head: str, exists: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the folders in which an absolute import of `head` in a file of a folder is looked for."""
+    top = own
+    while exists(_inside(top, "__init__.py")) and top != _above(top):
+        package, top = top, _above(top)
+        if _last(package) == head and not exists(_inside(top, "__init__.py")):
             yield top  # the package that the file belongs to
             return
-    if head in sys.stdlib_module_names or any(part in _INSTALLED for part in file.parts):
+    if head in sys.stdlib_module_names or not _INSTALLED.isdisjoint(own.split(os.path.sep)):
         return
     yield top
     folder = top
-    while not any(exists(folder / marker) for marker in _MARKERS):
-        if folder == folder.parent:  # no project around it: nothing above the package belongs to it
-            yield from () if top == file.parent else (file.parent,)
+    while not any(exists(_inside(folder, marker)) for marker in _MARKERS):
+        if folder == _above(folder):  # no project around it: nothing above the package belongs to it
+            yield from () if top == own else (own,)
             return
-        folder = folder.parent
+        folder = _above(folder)
     above = top
     while above != folder:
-        above = above.parent
+        above = _above(above)
         yield above
-    yield folder / "src"
-    if file.parent != top:
-        yield file.parent
+    yield _inside(folder, "src")
+    if own != top:
+        yield own
+
+
+def _inside(folder: str, name: str) -> str:
+    return os.path.join(folder, name)  # noqa: PTH118
+
+
+def _above(path: str) -> str:
+    return os.path.dirname(path)  # noqa: PTH120
+
+
+def _last(path: str) -> str:
+    return os.path.basename(path)  # noqa: PTH119

@@ -2,6 +2,7 @@
 
 It is read from the text by patterns, without a parser: most files turn out to hold nothing to look at. Where the
 patterns cannot tell (a comment that looks like code, a word in a string), a name more is mentioned, never one less.
+Most files that others import are only asked for their names, so what stands in their functions is read when needed.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, POOLS, REDUCTIONS, RUNNING, SPELLED, STOPS
-from bnlint.source.imports import Imports, imports_of
+from bnlint.source.imports import imports_of
 from bnlint.source.prose import without_prose
 from bnlint.source.segments import Segment, segments_of
 from bnlint.vocabulary import NO_WORDS, Meaning, Vocabulary
@@ -33,12 +35,12 @@ _NAME = re.compile(r"[A-Za-z_\x80-\U0010ffff][A-Za-z_0-9\x80-\U0010ffff]*")
 _OPERATION = re.compile(rf"\.\s*({'|'.join(sorted(_OPERATIONS))})\b")
 #: `int` and `bool` give steps, through which no gradient is missed
 _CONVERSION = re.compile(r"float\s*\(")
-_POWER = re.compile(r"[\w)\]]\s*\*\*")
+_POWER = re.compile(r"\*\*")
 _BUFFER = re.compile(r"register_buffer\s*\(\s*(?:name\s*=\s*)?[\"'](\w+)[\"']")
 _MEMBER = re.compile(r"\.\s*(\w+)\s*(?::[^=\n]+)?=\s*(?:(\w+)\s*\.\s*(?:\w+\s*\.\s*)*)?(\w+)\s*\(")
-_MAKES_PARAMETERS = re.compile(r"\b(Parameter|register_parameter)\b")
+_MAKES_PARAMETERS = re.compile(r"arameter\b(?:(?<=\bParameter)|(?<=\bregister_parameter))")
 _EXPORTS = re.compile(r"^__all__\s*=\s*[\[(]([^\])]*)[\])]", re.M)
-_HEAD = re.compile(r"\bdef[ \t]+\w+")
+_HEAD = re.compile(r"def(?<!\wdef)[ \t]+\w+")
 _STRING = re.compile(r"[\"'](\w+)[\"']")
 
 
@@ -74,33 +76,73 @@ class Unit:
         return (self.name or self.top, *((self.top,) if self.name in CALLED else ()))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outline:
     """What a file says of itself before its flow is followed.
 
     Attributes:
-        units: Its functions, methods and classes, in order.
-        tops: Definition at the top level → its units.
-        defining: Name → the units that it may mean in this file.
+        text: Its text, without docstrings and comments.
+        whole: Its text.
+        vocabulary: The words that hold in it.
+        segments: Its definitions at the top level.
         imports: Name → the dotted paths that imports bind to it (`.stats.center`; of `import a.b`, both `a` and `a.b`).
-        originals: Name → the operation that it was imported as.
+        renamed: Name → what it is called where it is imported from.
         stars: The dotted paths of `from … import *`.
-        members: Attribute → the names of what makes it.
         exports: `__all__`, None where the file does not spell it out.
-        bases: Class at the top level → its bases as dotted names.
-        spans: The definitions at the top level: name, and the offsets between which they stand.
     """
 
-    units: tuple[Unit, ...]
-    tops: Mapping[str, tuple[Unit, ...]]
-    defining: Mapping[str, tuple[Unit, ...]]
+    text: str
+    whole: str
+    vocabulary: Vocabulary
+    segments: tuple[Segment, ...]
     imports: Mapping[str, tuple[str, ...]]
-    originals: Mapping[str, str]
+    renamed: Mapping[str, str]
     stars: tuple[str, ...]
-    members: Mapping[str, set[str]]
     exports: frozenset[str] | None
-    bases: Mapping[str, tuple[str, ...]]
-    spans: tuple[tuple[str, int, int], ...]
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What is defined, or bound to a table of functions, at the top level."""
+        return frozenset(segment.name for segment in self.segments)
+
+    @cached_property
+    def bases(self) -> Mapping[str, tuple[str, ...]]:
+        """Class at the top level → its bases as dotted names."""
+        return {segment.name: segment.bases for segment in self.segments if segment.kind == "class"}
+
+    @property
+    def spans(self) -> tuple[tuple[str, int, int], ...]:
+        """The definitions at the top level: name, and the offsets between which they stand."""
+        return tuple((each.name, each.start, each.left) for each in self.segments)
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """Its functions, methods and classes, in order."""
+        return tuple(unit for segment in self.segments for unit in _units(segment, self._facts))
+
+    @cached_property
+    def tops(self) -> Mapping[str, tuple[Unit, ...]]:
+        """Definition at the top level → its units."""
+        return _grouped((unit.top, unit) for unit in self.units)
+
+    @cached_property
+    def defining(self) -> Mapping[str, tuple[Unit, ...]]:
+        """Name → the units that it may mean in this file."""
+        return _grouped((key, unit) for unit in self.units for key in dict.fromkeys(unit.keys))
+
+    @property
+    def originals(self) -> Mapping[str, str]:
+        """Name → the operation that it was imported as."""
+        return self._facts.originals
+
+    @property
+    def members(self) -> Mapping[str, set[str]]:
+        """Attribute → the names of what makes it."""
+        return self._facts.members
+
+    @cached_property
+    def _facts(self) -> _Facts:
+        return _Facts.of(self)
 
     def of(self, top: str) -> tuple[Unit, ...]:
         """Return the units of a definition at the top level."""
@@ -108,28 +150,24 @@ class Outline:
 
     def defines(self, name: str) -> bool:
         """Whether a name is defined, or bound to a table of functions, at the top level."""
-        return name in self.tops
+        return name in self.names
 
 
 def outline(text: str, vocabulary: Vocabulary = NO_WORDS) -> Outline:
     """Make the outline of a file in which these words hold from its text."""
     whole = text.replace("\r\n", " \n").replace("\r", "\n").replace("\f", "\n")  # offsets stay
     text = without_prose(whole)
-    imports, segments = imports_of(text), segments_of(text)
-    facts = _Facts.of(text, whole, imports, vocabulary)
-    units = tuple(unit for segment in segments for unit in _units(segment, facts))
-    exported = _EXPORTS.search(whole)
+    imports = imports_of(text)
+    exported = _EXPORTS.search(whole) if "__all__" in whole else None
     return Outline(
-        units,
-        _grouped((unit.top, unit) for unit in units),
-        _grouped((key, unit) for unit in units for key in dict.fromkeys(unit.keys)),
+        text,
+        whole,
+        vocabulary,
+        tuple(segments_of(text)),
         {name: tuple(dict.fromkeys(paths)) for name, paths in imports.paths.items()},
-        facts.originals,
+        imports.originals,
         tuple(imports.stars),
-        facts.members,
         frozenset(_STRING.findall(exported[1])) if exported else None,
-        {segment.name: segment.bases for segment in segments if segment.kind == "class"},
-        tuple((each.name, each.start, each.left) for each in segments),
     )
 
 
@@ -144,7 +182,7 @@ class _Facts:
         powers: Where `**` stands.
         originals: Name → the operation that it was imported as.
         members: Attribute → the names of what makes it.
-        buffers: The buffers that are registered.
+        running: The buffers that are registered, and names as running statistics have them.
         renamed: Name → what it is called where it is imported from.
         vocabulary: The words that hold.
     """
@@ -155,7 +193,7 @@ class _Facts:
     powers: list[int]
     originals: Mapping[str, str]
     members: Mapping[str, set[str]]
-    buffers: set[str]
+    running: set[str]
     renamed: Mapping[str, str]
     vocabulary: Vocabulary
 
@@ -164,12 +202,13 @@ class _Facts:
         return frozenset(self.renamed.get(name, name) for name in names) if self.vocabulary.words else frozenset()
 
     @classmethod
-    def of(cls, text: str, whole: str, imports: Imports, vocabulary: Vocabulary) -> _Facts:
+    def of(cls, sketch: Outline) -> _Facts:
+        text = sketch.text
         # `self.norm(x)` is a layer
         found = [(m.start(), m[1]) for m in _OPERATION.finditer(text) if not text.endswith("self", 0, m.start())]
-        originals = {name: original for name, original in imports.originals.items() if original in _OPERATIONS}
-        if imports.stars:
-            originals |= {name: name for name in _OPERATIONS if name not in imports.originals}
+        originals = {name: original for name, original in sketch.renamed.items() if original in _OPERATIONS}
+        if sketch.stars:
+            originals |= {name: name for name in _OPERATIONS if name not in sketch.renamed}
         members: dict[str, set[str]] = defaultdict(set)
         for name, head, made in _MEMBER.findall(text):
             members[name] |= {head, made} - {""}
@@ -177,12 +216,12 @@ class _Facts:
             text,
             ([place for place, _ in found], [name for _, name in found]),
             [match.start() for match in _CONVERSION.finditer(text)],
-            [match.start() for match in _POWER.finditer(text)] if "**" in text else [],
+            [place for match in _POWER.finditer(text) if (place := _operand(text, match.start())) is not None],
             originals,
             members,
-            set(_BUFFER.findall(whole)),
-            imports.originals,
-            vocabulary,
+            {*_BUFFER.findall(sketch.whole), *(name for name in set(_NAME.findall(text)) if RUNNING.match(name))},
+            sketch.renamed,
+            sketch.vocabulary,
         )
 
 
@@ -223,9 +262,16 @@ def _unit(facts: _Facts, top: str, name: str, start: int, end: int) -> Unit:
         statistic=not (STATISTICS.isdisjoint(operations) and words.lasts(Meaning.STATISTIC).isdisjoint(spoken)),
         stop=not (STOPPING.isdisjoint(operations) and words.lasts(Meaning.STOP).isdisjoint(spoken)),
         converts=bisect_right(facts.conversions, end) > bisect_right(facts.conversions, start - 1),
-        state=not facts.buffers.isdisjoint(mentioned) or any(RUNNING.match(each) for each in mentioned),
+        state=not facts.running.isdisjoint(mentioned),
         spread=not _SPREADS.isdisjoint(operations),
     )
+
+
+def _operand(text: str, end: int) -> int | None:
+    """Return where the expression ends that a `**` follows, None where it unpacks a dictionary."""
+    while end and text[end - 1].isspace():
+        end -= 1
+    return end - 1 if end and (text[end - 1].isalnum() or text[end - 1] in "_)]") else None
 
 
 def _between(places: list[int], names: list[str], start: int, end: int) -> list[str]:

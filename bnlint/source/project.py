@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+import os.path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from bnlint.source.definitions import Definition, Read, read_file
+from bnlint.source.memory import Memory, Rests
 from bnlint.source.modules import Module, modules
 from bnlint.source.outline import CALLED, Outline, Unit
 from bnlint.source.screen import Elsewhere, reach
@@ -28,9 +29,6 @@ MAX_REMEMBERED = 60_000
 #: how often a name may be handed on from file to file
 MAX_REEXPORTS = 300
 
-Result = TypeVar("Result")
-
-
 #: where the imports of a file lead to, by the name that they bind
 _Leads = dict[str, tuple[tuple[str, Definition | None], ...]]
 
@@ -44,72 +42,57 @@ class Project:
     """
 
     def __init__(self, paths: Sequence[Path] = (), vocabulary: Callable[[Path], Vocabulary] = no_words) -> None:
-        self.words = Words(vocabulary, self.find, self.read, self._exists, self._remembered)
+        self._memory = Memory()
+        self.words = Words(vocabulary, self.find, self.read, self._exists, self._memory.once)
         #: what findings call a file
         self.spelled: Callable[[Path], str] = Spelling(paths)
         self._files: dict[Path, Read | None] = {}
         self._held: dict[Path, bytes] = {}
-        self._memory: dict[Hashable, tuple[object, frozenset[str]]] = {}
-        #: sets of paths of which facts rest on one and the same
-        self._shared: dict[frozenset[str], frozenset[str]] = {}
-        #: as text, which is compared much faster than paths are
-        self._looked_at: set[str] = set()
-        self._needed: dict[Path, frozenset[str]] = {}
+        self._there: dict[str, bool] = {}
+        self._rests: dict[Path, list[Rests]] = {}
 
     # -- files
 
     def read(self, file: Path) -> Read | None:
         """Read a file for another's sake; None if there is none, or none that can be followed."""
-        self._looked_at.add(str(file))
+        self._memory.rest_on(str(file))
         if file not in self._files:
             while len(self._files) >= MAX_KEPT:
                 del self._files[next(iter(self._files))]
             self._files[file] = read_file(file, self.words.vocabulary, self._held.get(file))
         return self._files[file]
 
-    def _exists(self, path: Path) -> bool:
-        self._looked_at.add(str(path))
-        return self._remembered(("exists", str(path)), path.exists)
+    def _exists(self, path: str) -> bool:
+        self._memory.rest_on(path)
+        if path not in self._there:
+            self._there[path] = os.path.exists(path)  # noqa: PTH110 (there are very many)
+        return self._there[path]
 
     def looked_at(self, file: Path) -> frozenset[Path]:
         """Return the paths on whose content, or absence, the findings of a checked file rest, besides itself."""
-        return frozenset(map(Path, self._needed.get(absolute(file), ())))
+        file = absolute(file)
+        paths = frozenset[str]().union(*(rests.paths() for rests in self._rests.get(file, ())))
+        return frozenset(map(Path, paths - {str(file)}))
 
     def hold(self, file: Path, content: bytes) -> None:
         """Take this for the content of a file, whatever lies on the disk; forget what rests on the old one."""
         self._held[absolute(file)] = content
         self._files.clear()
-        self._forget_facts()
-
-    def _forget_facts(self) -> None:
-        self._memory.clear()
-        self._shared.clear()
-
-    def _remembered(self, key: Hashable, compute: Callable[[], Result]) -> Result:
-        """Compute something once, and remember which paths it rests on."""
-        if key not in self._memory:
-            before, self._looked_at = self._looked_at, set()
-            try:
-                found, rests_on = compute(), frozenset(self._looked_at)
-                self._memory[key] = found, self._shared.setdefault(rests_on, rests_on)
-            finally:
-                self._looked_at = before
-        result, looked_at = self._memory[key]
-        self._looked_at |= looked_at
-        return result  # type: ignore[return-value]
+        self._there.clear()
+        self._memory.forget()
 
     # -- names
 
     def find(self, file: Path, dotted: str) -> Definition | None:
         """Find what a dotted path that a file imports leads to; names that are handed on are followed."""
-        return self._remembered(("find", str(file), dotted), lambda: self._find(file, dotted, set()))
+        return self._memory.once(("find", str(file), dotted), lambda: self._find(file, dotted, set()))
 
     def _find(self, file: Path, dotted: str, seen: set[tuple[Path, str]]) -> Definition | None:
         """Search depth first; what was looked at once, by whatever way, leads nowhere the second time."""
         if (file, dotted) in seen or len(seen) > MAX_REEXPORTS:
             return None
         seen.add((file, dotted))
-        candidates = list(self._remembered(("modules", str(file), dotted), lambda: self._modules(file, dotted)))
+        candidates = self._modules(file, dotted)
         for module in candidates:
             if len(module.rest) == 1:
                 found = self._name(module.file, module.rest[0], seen)
@@ -119,7 +102,9 @@ class Project:
         return None if whole is None else Definition(whole.file, "")
 
     def _modules(self, file: Path, dotted: str) -> list[Module]:
-        return [each for each in modules(file, dotted, self._exists) if each.file != file or each.rest]
+        folder = str(file.parent)
+        found = self._memory.once(("modules", folder, dotted), lambda: tuple(modules(folder, dotted, self._exists)))
+        return [each for each in found if each.file != file or each.rest]
 
     def _name(self, file: Path, name: str, seen: set[tuple[Path, str]]) -> Definition | None:
         """Find what a name at the top level of a file is, or is imported from."""
@@ -148,7 +133,7 @@ class Project:
 
     def _names(self, file: Path) -> frozenset[str]:
         """Return the names that a file may hand out: its own, those it imports, and those of its star imports."""
-        return self._remembered(("names", str(file)), lambda: self._handed_out(file))
+        return self._memory.once(("names", str(file)), lambda: self._handed_out(file))
 
     def _handed_out(self, file: Path) -> frozenset[str]:
         names, todo, seen = set[str](), [file], {file}
@@ -157,9 +142,9 @@ class Project:
             read = self.read(current)
             if read is None:
                 continue
-            names |= read.outline.defining.keys() | read.outline.imports.keys()
+            names |= read.outline.names | read.outline.imports.keys()
             for star in read.outline.stars:
-                for module in self._remembered(("modules", str(current), star), partial(self._modules, current, star)):
+                for module in self._modules(current, star):
                     if not module.rest and module.file not in seen:
                         seen.add(module.file)
                         todo.append(module.file)
@@ -217,7 +202,7 @@ class Project:
         """Yield the definitions of other files that a unit mentions, by name; classes by the methods it may call."""
         for name, found in self._mentioned(file, sketch, unit, leads):
             yield name, found
-            for each in self._remembered(("methods", found), partial(self._methods, found)):
+            for each in self._memory.once(("methods", found), partial(self._methods, found)):
                 if each.method in unit.names or each.method in CALLED:
                     yield name, each
 
@@ -255,7 +240,7 @@ class Project:
                 yield name, found
 
     def _elsewhere(self, definition: Definition, hops: int) -> Elsewhere:
-        return self._remembered(("elsewhere", definition, hops), lambda: self._reached(definition, hops))
+        return self._memory.once(("elsewhere", definition, hops), lambda: self._reached(definition, hops))
 
     def _reached(self, definition: Definition, hops: int) -> Elsewhere:
         read = self.read(definition.file)
@@ -289,8 +274,9 @@ class Project:
     @contextmanager
     def checking(self, file: Path) -> Iterator[None]:
         """Note which paths are looked at while a file is checked."""
-        self._looked_at = set()
         if len(self._memory) > MAX_REMEMBERED:
-            self._forget_facts()
-        yield
-        self._needed[file] = self._needed.get(file, frozenset()) | (self._looked_at - {str(file)})
+            self._there.clear()
+            self._memory.forget()
+        with self._memory.noting() as rests:
+            yield
+        self._rests.setdefault(file, []).append(rests)

@@ -6,7 +6,6 @@ import re
 
 _QUOTES = re.compile(r"\"\"\"|'''")
 _COMMENT = re.compile(r"#[^\n]*")
-_INK = re.compile(r"[^\n]")
 
 
 def without_prose(text: str) -> str:
@@ -18,7 +17,7 @@ def without_prose(text: str) -> str:
     pieces: list[str] = []
     done = 0
     for start, end in regions:
-        pieces += [text[done:start], _INK.sub(" ", text[start:end])]
+        pieces += [text[done:start], "\n".join(" " * len(line) for line in text[start:end].split("\n"))]
         done = end
     text = "".join([*pieces, text[done:]])
     return _COMMENT.sub(_blank, text) if "#" in text else text

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node, Origin
 from bnlint.flow.ops import PARTS, Role, canonical, role
+from bnlint.source.inherited import Asking
 from bnlint.source.values import (
     Condition,
     Function,
@@ -42,7 +43,7 @@ class FlowLost(Exception):
     """The flow of a function cannot be followed; unknown is silence."""
 
 
-class Recorder:
+class Recorder(Asking):
     """Fills the graph of one entry point."""
 
     def __init__(
@@ -51,6 +52,7 @@ class Recorder:
         scope: Scope,
         symbol: str,
     ) -> None:
+        super().__init__()
         self.graph = graph
         self.symbol = symbol
         self.enter(scope)

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-#: what starts at the left margin and may start something new
+#: what starts at the left margin and may start something new, behind the end of the line above
 _TOP = re.compile(
-    r"^(?:(?P<deco>@)|(?:async[ \t]+)?def[ \t]+(?P<function>\w+)|class[ \t]+(?P<cls>\w+)"
+    r"\n(?:(?P<deco>@)|(?:async[ \t]+)?def[ \t]+(?P<function>\w+)|class[ \t]+(?P<cls>\w+)"
     r"|(?P<table>[^\W\d]\w*)[ \t]*(?::[^=\n]*)?=[ \t]*(?:\{|lambda\b"
     r"|(?:functools\.)?(?:partial|lru_cache|cache)\(|torch\.(?:compile|vmap|jit\.script)\("
     r"|(?!None\b|True\b|False\b)[^\W\d][\w.]*(?:\([\w.]+\))?[ \t]*$)"
@@ -24,7 +24,7 @@ _INDENT = re.compile(r"([ \t]+)(?:async[ \t]+)?$")
 MAX_DECORATOR = 6
 #: the line of a definition, and the start of a statement behind it
 _HEAD = re.compile(r"^(?:async[ \t]+)?(?:def|class)[ \t]+\w+[ \t]*", re.M)
-_OTHER = re.compile(r"^[^\s#)\]}]", re.M)
+_OTHER = re.compile(r"\n[^\s#)\]}]")
 _BASES = re.compile(r"\((.*?)\)\s*:", re.S)
 _DOTTED = re.compile(r"[^\W\d][\w.]*$")
 
@@ -61,7 +61,7 @@ def segments_of(text: str) -> list[Segment]:
     """Find the definitions at the top level of a text without docstrings and comments (see `prose`)."""
     starts: list[tuple[str, str, int]] = []
     decorated: int | None = None
-    for match in _TOP.finditer(text):
+    for match in _TOP.finditer(f"\n{text}"):
         kind = str(match.lastgroup)
         if kind == "deco":
             decorated = match.start() if decorated is None else decorated
@@ -80,8 +80,8 @@ def segments_of(text: str) -> list[Segment]:
 def _segment(text: str, kind: str, name: str, start: int, end: int) -> Segment:
     head = _HEAD.search(text, start, end)
     first = start if head is None or kind == "table" else text.find("\n", head.end())
-    others = (match.start() for match in _OTHER.finditer(text, max(first, start), end))
-    left = next((place for place in others if place > start), end)
+    other = _OTHER.search(text, max(first - 1, start), end)
+    left = end if other is None else other.start() + 1
     if kind != "class":
         return Segment(kind, name, start, left, end)
     found = None if head is None else _BASES.match(text, head.end(), end)

@@ -37,7 +37,7 @@ class Words:
     vocabulary: Callable[[Path], Vocabulary]
     find: Callable[[Path, str], Definition | None]
     read: Callable[[Path], Read | None]
-    exists: Callable[[Path], bool]
+    exists: Callable[[str], bool]
     once: Callable[[Any, Callable[[], Any]], Any]
 
     def imported(self, file: Path, dotted: str) -> Word | None:
@@ -98,7 +98,7 @@ class Words:
         while todo and len(seen) < MAX_HANDED_ON:
             here, path = todo.pop(0)
             yield here, path
-            for module in modules(here, path, self.exists):
+            for module in modules(str(here.parent), path, self.exists):
                 read = self.read(module.file) if module.rest else None
                 if read is None:
                     continue
@@ -122,10 +122,10 @@ class Words:
             folder = folder.parent
         while folder.name:
             parts.insert(0, folder.name)
-            packaged = self.exists(folder / "__init__.py")
+            packaged = self.exists(str(folder / "__init__.py"))
             folder = folder.parent
             # Above a package, folders without an __init__.py may be namespaces.
-            if not (packaged and self.exists(folder / "__init__.py")):
+            if not (packaged and self.exists(str(folder / "__init__.py"))):
                 yield ".".join(parts)
 
 
