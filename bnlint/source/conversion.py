@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from bnlint.source.replacements import Replacement, replacement
 from bnlint.source.trained import runs_on_trained
 
+_WAYS = (b"setattr", b"_modules", b"add_module")
 _BYTES = re.compile(rb"\b(setattr|_modules|add_module)\b")
-_NORM_BYTES = re.compile(rb"\b\w*(Batch|Instance|Group|Layer)Norm\w*\b")
+_NORM_BYTES = re.compile(rb"(Batch|Instance|Group|Layer)Norm")
 _NORMS = re.compile(r"(Batch|Instance|Group|Layer)Norm|_NormBase")
 #: batch norms that have `eps` and `momentum`
 _OPTIONAL = re.compile(r"\b_?(Sync)?BatchNorm([123]d)?\b")
@@ -52,7 +53,8 @@ class Conversion:
 
 def may_convert(source: bytes) -> bool:
     """Whether the bytes of a file mention a norm, and a way to put a module in place of another."""
-    return bool(_BYTES.search(source) and _NORM_BYTES.search(source))
+    plainly = any(way in source for way in _WAYS)  # much quicker than the pattern, and mostly the answer
+    return bool(plainly and _BYTES.search(source) and _NORM_BYTES.search(source))
 
 
 def conversions(tree: ast.Module) -> Iterator[Conversion]:

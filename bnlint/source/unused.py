@@ -43,6 +43,10 @@ _NAMED_AT_ALL = re.compile(r"(bnlint|noqa)\s*:", re.IGNORECASE)
 
 def names_rules(source: str, vocabulary: Vocabulary) -> bool:
     """Whether a file may hold a comment that suppresses one of our rules, or of those that its project adds."""
+    if source.isascii():  # a plain search is much quicker than one that knows the cases of all letters
+        plain = source.lower()
+        if "bnlint" not in plain and "noqa" not in plain:
+            return False
     return (_NAMED_AT_ALL if vocabulary.rules else _NAMED).search(source) is not None
 
 
