@@ -9,6 +9,7 @@ import torch.distributed.checkpoint as dcp
 import torch.multiprocessing as processes
 from test_follow import Wide, flatten, net
 from torch import nn
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from torch.distributed.tensor import DeviceMesh, Shard, distribute_tensor
 
@@ -226,3 +227,35 @@ def test_a_damaged_tensor_is_told_by_name(tmp_path):
     (tmp_path / "a" / part.file).write_bytes(data)
     with pytest.raises(InputError, match=r"model\.0\.weight: damaged"):
         opened(load(tmp_path / "a"), factory)
+
+
+def test_a_copy_that_does_not_read_back_is_no_folder(tmp_path, monkeypatch):
+    dcp.save(training(), checkpoint_id=tmp_path / "a")
+
+    def copy(source, target, _length):
+        data = bytearray(source.read())
+        data[len(data) // 2] ^= 1
+        target.write(data)
+
+    monkeypatch.setattr("bnlint.checkpoint.shards.write.shutil.copyfileobj", copy)
+    with pytest.raises(InputError, match="does not read back"):
+        repair_checkpoint(tmp_path / "a", tmp_path / "b", Trust(), factory=factory)
+    assert {path.name for path in tmp_path.iterdir()} == {"a"}
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_changed_tensor_that_does_not_read_back_is_not_written(tmp_path, monkeypatch, in_place):
+    dcp.save(training(), checkpoint_id=tmp_path / "a")
+    before, output = listed(tmp_path / "a"), tmp_path / ("a" if in_place else "b")
+    write = FileSystemWriter.write_data
+
+    def spoiled(self, plan, planner):
+        resolve = planner.resolve_data
+        planner.resolve_data = lambda item: data + 1 if isinstance(data := resolve(item), torch.Tensor) else data
+        return write(self, plan, planner)
+
+    monkeypatch.setattr(FileSystemWriter, "write_data", spoiled)
+    with pytest.raises(InputError, match="does not read back"):
+        changed(tmp_path / "a", output)
+    assert listed(tmp_path / "a") == before
+    assert {path.name for path in tmp_path.iterdir()} == {"a"}
