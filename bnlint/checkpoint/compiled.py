@@ -13,6 +13,7 @@ from torch import nn
 
 from bnlint.checkpoint.archive import opened, reading, require_whole
 from bnlint.checkpoint.formats import Checkpoint
+from bnlint.checkpoint.limits import bounded
 from bnlint.checkpoint.trust import Trust, printable
 from bnlint.errors import InputError, UntrustedError
 
@@ -62,14 +63,14 @@ def load_compiled(path: Path, trust: Trust | None = None, map_location: str = "c
 
 def _asked(path: Path) -> list[str]:
     asked: set[str] = set()
-    with reading(path):
+    with reading(path), bounded(path.stat().st_size):
         archive = opened(path)
         for name in archive.get_all_records():
             if name.lower().startswith("code/") and name.lower().endswith(".py"):  # torch finds it in any case
-                if archive.get_record_size(name) > _LARGEST:
+                code = archive.get_record(name)
+                if len(code) > _LARGEST:
                     return ["code of an extraordinary size"]
-                found = _DANGEROUS.findall(archive.get_record(name))
-                asked.update(printable(match.decode()) for match in found)
+                asked.update(printable(match.decode()) for match in _DANGEROUS.findall(code))
     return [f"code that uses {name}" for name in sorted(asked)]
 
 
