@@ -106,7 +106,7 @@ def _of_shards(path: Path) -> Contents:
     from bnlint.checkpoint.shards.parse import known, read_index
 
     index = read_index(path / METADATA)
-    names = {name: "known" if known(name) else "refused" for name in index.globals}
+    names = {name: "known" if known(name) else "torch does not write it there" for name in index.globals}
     found = Contents(Kind.SHARDS.value, sum((path / name).stat().st_size for name in (METADATA, *index.files)))
     for entry in index.entries.values():
         place = printable(".".join(map(str, entry.place)))
