@@ -117,6 +117,7 @@ class UnstoppedNorm(nn.Module):
 
     Attributes:
         stands_for: The class that it stands for.
+        process_group: The processes that share statistics, None for all or where none are shared.
         arguments: For each argument of a call its name, and the one value that it may have, in a list; None for a
             tensor.
         programs: For "train" and for "eval": the rank of each input, the steps, the stores and the output. A step is
@@ -125,6 +126,7 @@ class UnstoppedNorm(nn.Module):
     """
 
     stands_for: str
+    process_group: Any = None
     arguments: list[tuple[str, list[Any] | None]]
     programs: dict[str, tuple[list[int], list[Any], list[Any], Any]]
 
@@ -171,6 +173,8 @@ class UnstoppedNorm(nn.Module):
             return next(tensor.dtype for tensor in (*self.buffers(), *self.parameters()) if tensor.is_floating_point())
         if kind == "device":
             return values[0].device
+        if kind == "group":
+            return self.process_group
         if kind == "ellipsis":
             return ...
         made = [self._value(part, values) for part in parts]

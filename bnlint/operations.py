@@ -20,7 +20,7 @@ _TORCH = (
     "einsum empty empty_like exp eye flatten full full_like lerp log log1p logsumexp matmul max maximum mean "
     "median min minimum mm movedim mul multiply nan_to_num neg norm numel ones ones_like permute pow prod "
     "rand_like reciprocal relu reshape rsqrt rsub sigmoid sign softmax split sqrt square squeeze stack std "
-    "std_mean sub subtract sum swapaxes t tanh tensordot transpose true_divide unbind unsqueeze var var_mean "
+    "std_mean sub subtract sum swapaxes t tanh tensor tensordot transpose true_divide unbind unsqueeze var var_mean "
     "where zeros zeros_like"
 )
 _FUNCTIONAL = (
@@ -59,32 +59,36 @@ class SizeError(RuntimeError):
     """A layer gets an input of a size for which it was not rewritten."""
 
 
-def world_size() -> int:
-    """Return how many processes there are."""
+def world_size(group: Any = None) -> int:
+    """Return how many processes there are, in all or in a group."""
     together = dist.is_available() and dist.is_initialized()
-    return dist.get_world_size() if together else 1
+    return dist.get_world_size(group) if together else 1
 
 
-def all_reduced(tensor: Tensor, average: bool = False) -> Tensor:
-    """Return the sum, or the mean, of a tensor over all processes; its gradient is that of the losses of all."""
-    if world_size() == 1:
+def all_reduced(tensor: Tensor, average: bool = False, group: Any = None) -> Tensor:
+    """Return the sum, or the mean, of a tensor over all processes or those of a group.
+
+    Its gradient is that of the losses of them all.
+    """
+    if world_size(group) == 1:
         return tensor.clone()
-    total: Tensor = _AllReduced.apply(tensor)
-    return total / world_size() if average else total
+    total: Tensor = _AllReduced.apply(tensor, group)
+    return total / world_size(group) if average else total
 
 
 class _AllReduced(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, group: Any) -> Tensor:
         total = tensor.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=group)
+        ctx.group = group
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         total = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+        dist.all_reduce(total, group=ctx.group)
+        return total, None
 
 
 def expect(value: object, expected: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.jit import ScriptModule
@@ -76,6 +77,8 @@ def detached_copy(module: nn.Module) -> nn.Module:
             hooks = vars(part).get(name)
             if isinstance(hooks, dict):
                 memo[id(hooks)] = type(hooks)(_of_torch(hooks))
+        if dist.is_available():  # a group of processes is one for all copies
+            memo |= {id(value): value for value in vars(part).values() if isinstance(value, dist.ProcessGroup)}
     try:
         twin = copied(module, lambda tensor: tensor.detach().clone(), memo, every=False)
         for parameter in twin.parameters():
@@ -86,7 +89,7 @@ def detached_copy(module: nn.Module) -> nn.Module:
         raise InputError(
             f"the module cannot be copied: {type(error).__name__}: {first_line(error)}",
             where=type(module).__name__,
-            hint="keep what cannot be copied (locks, open files, process groups) out of its attributes",
+            hint="keep what cannot be copied (locks, open files) out of its attributes",
         ) from error
 
 

@@ -73,28 +73,30 @@ def followed_copies(graph: fx.Graph) -> int:
     return len(copies)
 
 
-def exchanged(graph: fx.Graph, attributes: Mapping[str, Any]) -> int:
-    """Put a differentiable sum over processes where one was made in place, and say how many there were.
+def exchanged(graph: fx.Graph, attributes: Mapping[str, Any]) -> tuple[int, Any]:
+    """Put a differentiable sum over processes where one was made in place.
 
     Args:
         graph: A recorded graph; it is changed in place.
         attributes: The objects that its `get_attr` nodes name.
 
+    Returns:
+        How many there were, and the group of processes that they were made in, None for all.
+
     Raises:
         RepairError: What is exchanged, or how, has no differentiable form.
     """
     sums = [node for node in graph.nodes if node.op == "call_function" and name_of(node) == "all_reduce"]
+    groups: dict[int, Any] = {}
     for node in sums:
         given = dict(zip(("tensor", "op", "group", "async_op"), node.args, strict=False)) | node.kwargs
         operation = attributes.get(str(getattr(given.get("op"), "target", "")))
         averages = operation == dist.ReduceOp.AVG
-        if operation not in (None, dist.ReduceOp.SUM, dist.ReduceOp.AVG) or given.get("group") or given.get("async_op"):
-            raise RepairError(
-                "it exchanges its statistics by another operation, in a group of its own, or in the background"
-            )
-        source = given["tensor"]
+        if operation not in (None, dist.ReduceOp.SUM, dist.ReduceOp.AVG) or given.get("async_op"):
+            raise RepairError("it exchanges its statistics by another operation, or in the background")
+        source, own = given["tensor"], _own_group(given.get("group"), attributes, groups)
         with graph.inserting_before(node):
-            made = graph.call_function(all_reduced, (source, averages))
+            made = graph.call_function(all_reduced, (source, averages, *own))
         made.meta = {key: value for key, value in source.meta.items() if key not in ("kind", "name")}
         made.meta |= {"grad": node.meta["grad"], "inference": node.meta["inference"]}
         for user in list(node.users):
@@ -103,15 +105,37 @@ def exchanged(graph: fx.Graph, attributes: Mapping[str, Any]) -> int:
             user.replace_all_uses_with(made)
             graph.erase_node(user)
         graph.erase_node(node)
+    for node in [node for node in graph.nodes if node.target is world_size] if sums else ():
+        node.args = _own_group(next(iter(node.args), None), attributes, groups)
+    if len(groups) > 1:
+        raise RepairError("it exchanges its statistics in more than one group of processes")
+    return len(sums), next(iter(groups.values()), None)
+
+
+def _own_group(node: Any, attributes: Mapping[str, Any], groups: dict[int, Any]) -> tuple[fx.Node, ...]:
+    """Return what names a group of processes in the arguments of a node: nothing for all; also note the group."""
+    group = attributes[str(node.target)] if isinstance(node, fx.Node) else None
+    group = None if group is dist.group.WORLD else group
+    groups[id(group)] = group
+    if group is None:
+        return ()
+    node.meta["group"] = True
+    return (node,)
+
+
+def hold_to_processes(graph: fx.Graph, group: Any) -> None:
+    """Hold a graph that exchanges statistics, and asks for no number of processes, to the number that there is now.
+
+    It may be written in the code. Changes the graph in place.
+    """
+    sums = [node for node in graph.nodes if node.target is all_reduced]
     if sums and not any(node.target is world_size for node in graph.nodes):
-        first = next(node for node in graph.nodes if node.op != "placeholder")
-        with graph.inserting_before(first):
-            size = graph.call_function(world_size, ())
-            same = graph.call_function(operator.eq, (size, world_size()))
+        with graph.inserting_before(sums[0]):
+            size = graph.call_function(world_size, sums[0].args[2:])
+            same = graph.call_function(operator.eq, (size, world_size(group)))
             held = graph.call_function(expect, (same, True))
         for node in (size, same, held):
-            node.meta = first.meta | {"live": False}
-    return len(sums)
+            node.meta = sums[0].meta | {"live": False}
 
 
 def _whole(node: fx.Node) -> bool:

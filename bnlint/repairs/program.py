@@ -107,6 +107,8 @@ def _operation(node: fx.Node) -> str:
 
 
 def _held(node: fx.Node) -> Any:
+    if "group" in node.meta:
+        return ("group",)
     if "unknown_origin" in node.meta or str(node.target).startswith("recorded_"):
         raise RepairError("it uses a tensor that is neither its own nor made of its input")
     return ("self", str(node.meta["name"]))

@@ -104,9 +104,10 @@ class _SizedRecorder(Recorder):
     def processes(self, group: Any = None) -> Any:
         """Return the number of processes, which the graph asks for again."""
         size = dist.distributed_c10d.get_world_size(group)
-        if self._paused or self.done or group not in (None, dist.group.WORLD):
+        if self._paused or self.done:
             return size
-        return self.tracked(size, self._number_node("call_function", world_size, ()))
+        named = () if group is None else (self.argument(group),)
+        return self.tracked(size, self._number_node("call_function", world_size, named))
 
     def tracked(self, value: int | float, node: fx.Node) -> Any:
         """Return a number that remembers its node."""

@@ -22,13 +22,13 @@ from bnlint.model.shapes import Call
 from bnlint.model.state import detached_copy, preserved
 from bnlint.model.truth import removable, unstopped
 from bnlint.operations import expect
-from bnlint.repairs.opened import exchanged, followed_copies, without_numbers
+from bnlint.repairs.opened import exchanged, followed_copies, hold_to_processes, without_numbers
 from bnlint.repairs.precision import follow_precision
 from bnlint.repairs.program import PLAIN, Program, program_of
 from bnlint.repairs.sized import SizedRecording, record_sized
 
 
-def unstop(layer: nn.Module, call: Call) -> UnstoppedNorm:
+def unstop(layer: nn.Module, call: Call, *, held: bool = True) -> UnstoppedNorm:
     """Rewrite a layer without the stops of its statistics; everything else it does, it goes on doing.
 
     The layer is recorded in training and in eval mode; it does not change.
@@ -36,22 +36,28 @@ def unstop(layer: nn.Module, call: Call) -> UnstoppedNorm:
     Args:
         layer: The layer.
         call: The arguments of a call that shows what it does.
+        held: Whether the result runs with another number of processes only if the layer asks for that number.
 
     Raises:
         RepairError: What it does cannot be written down, or its stops cannot be told.
     """
     arguments = _arguments(layer, call)
     programs: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
     removed = 0
     for mode in ("train", "eval"):
-        programs[mode], count = _program(layer, call, mode)
+        programs[mode], count, groups[mode] = _program(layer, call, mode, held=held)
         removed += count if mode == "train" else 0
+    if groups["eval"] not in (None, groups["train"]):
+        raise RepairError("it exchanges its statistics in more than one group of processes")
     if not removed:
         raise RepairError("no stop that can be taken out is seen on the way of its statistics")
     built = UnstoppedNorm()
     # What else a layer holds (functions, configurations) it had for its own code, which is gone.
     vars(built).update({n: v for n, v in vars(layer).items() if n in vars(built) or isinstance(v, (Tensor, *PLAIN))})
     built.stands_for, built.arguments, built.programs = type(layer).__name__, arguments, programs
+    if groups["train"] is not None:
+        built.process_group = groups["train"]
     return built
 
 
@@ -81,21 +87,26 @@ def _matters(comparison: fx.Node, fixed: Collection[int]) -> bool:
     return asked and not of_one_value
 
 
-def _program(layer: nn.Module, call: Call, mode: str) -> tuple[Program, int]:
-    """Write down what a layer does in a mode, and say how many stops were taken out of it."""
+def _program(layer: nn.Module, call: Call, mode: str, *, held: bool) -> tuple[Program, int, Any]:
+    """Write down what a layer does in a mode; say how many stops were taken out of it, and in which group it shares."""
     recording, removed, given = _recorded(layer, call, mode, torch.float32)
     _require_no_autocast(layer, call, mode, recording.graph)
     _require_same_in_half(layer, call, mode, recording.graph)
     double, *_ = _recorded(layer, call, mode, torch.float64)
     follow_precision(recording.graph, double.graph, _mixed(layer, call, mode))
-    removed += followed_copies(recording.graph) + exchanged(recording.graph, recording.attributes)
+    copies = followed_copies(recording.graph)
+    sums, group = exchanged(recording.graph, recording.attributes)
+    removed += copies + sums
+    if held:
+        hold_to_processes(recording.graph, group)
     module, lowered, statistics, opened = _stopped(fx.GraphModule(recording.attributes, recording.graph))
     if not removable(lowered, statistics):
         names = sorted({lowered.graph[stop].name for s in statistics for stop in s.stops})
         raise RepairError(f"the stop of its statistics cannot be taken out by itself ({', '.join(names)})")
     graph = unstopped(module, lowered, statistics).graph
     ranks = [tensor.dim() for tensor in given]
-    return program_of(graph, recording.result, ranks, given[0].device), removed + opened + len(statistics)
+    program = program_of(graph, recording.result, ranks, given[0].device)
+    return program, removed + opened + len(statistics), group
 
 
 def _stopped(module: fx.GraphModule) -> tuple[fx.GraphModule, Lowered, list[Statistic], int]:
