@@ -3,8 +3,10 @@ from dataclasses import asdict
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as processes
 from torch import nn
-from variants import HandNorm, batch, gradients
+from variants import HandNorm, SyncNorm, batch, gradients
 
 from bnlint.model.check import check_model
 from bnlint.repairs.apply import repair
@@ -165,3 +167,58 @@ def test_a_repaired_model_compiles_and_is_captured_in_a_graph_of_cuda():
 
     compiled = torch.compile(net.train(), fullgraph=True)
     torch.testing.assert_close(compiled(pictures(7)), right.train()(pictures(7)), rtol=1e-3, atol=1e-3)
+
+
+def pieces(device):
+    x, cotangent = torch.randn(2, 8, 3, 5, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return x.to(device), cotangent.to(device)
+
+
+@pytest.fixture
+def alone():
+    backend = "nccl" if dist.is_nccl_available() else "gloo"
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_a_layer_that_shares_its_statistics_becomes_torchs_own(alone):
+    layer, right = (SyncNorm(stop=stop).double().cuda() for stop in (True, False))
+    right.load_state_dict(layer.state_dict())
+    x, _ = pieces("cuda")
+
+    (certificate,) = repair(layer, x)
+
+    assert certificate.rung == "native" and type(layer) is nn.SyncBatchNorm and certificate.device.startswith("cuda")
+    torch.testing.assert_close(gradients(layer, x), gradients(right, x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(dict(layer.state_dict()), dict(right.state_dict()), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(layer.eval()(x), right.eval()(x), rtol=1e-9, atol=1e-9)
+
+
+def work(index, folder, device):
+    """Repair in one of two processes, which share a device, and hold the layer against torch's on the whole batch."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=index, world_size=2)
+    torch.manual_seed(0)
+    layer, whole = SyncNorm(stop=True).double().to(device), nn.BatchNorm2d(3, 1e-3, 0.25).double().to(device)
+    whole.load_state_dict(layer.state_dict())
+    x, cotangent = pieces(device)
+    (certificate,) = repair(layer, x[4 * index : 4 * index + 4])
+    assert certificate.rung == "native" and type(layer) is nn.SyncBatchNorm
+
+    mine = (slice(3), slice(3, 8))[index]
+    ours, theirs = x[mine].clone().requires_grad_(), x.clone().requires_grad_()
+    found, expected = layer(ours), whole(theirs)
+    found.backward(cotangent[mine])
+    expected.backward(cotangent)
+    for parameter in layer.parameters():
+        dist.all_reduce(parameter.grad)
+    torch.testing.assert_close(found, expected[mine], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(ours.grad, theirs.grad[mine], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(dict(layer.state_dict()), dict(whole.state_dict()), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(layer.weight.grad, whole.weight.grad, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(layer.bias.grad, whole.bias.grad, rtol=1e-9, atol=1e-9)
+    dist.destroy_process_group()
+
+
+def test_torchs_own_does_in_two_processes_what_batch_normalization_does_with_the_whole_batch(tmp_path):
+    processes.spawn(work, (tmp_path, "cuda"), nprocs=2)

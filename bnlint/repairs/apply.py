@@ -22,6 +22,7 @@ from bnlint.model.measure import Measured
 from bnlint.model.state import first_line, random_state
 from bnlint.repairs.candidates import REFUSED, Candidate, holds_layers, native_candidate, unstopped_candidate
 from bnlint.repairs.native import flatten
+from bnlint.repairs.synchronized import shares_statistics, synchronized_candidate
 
 _PLAIN = (bool, int, float, str)
 
@@ -116,7 +117,7 @@ def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificat
         )
         return Certificate(layer.path, name, name, REFUSED, False, reason), None
     reasons: list[str] = []
-    for attempt in (native_candidate, unstopped_candidate):
+    for attempt in (_first_candidate, unstopped_candidate):
         try:
             if parametrize.is_parametrized(layer.module):
                 raise RepairError("its parameters are computed by a parametrization")
@@ -134,6 +135,11 @@ def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificat
                 return _certificate(layer, found, reasons), found.layer
             reasons.append(found.failure)
     return Certificate(layer.path, name, name, REFUSED, False, "; ".join(dict.fromkeys(reasons))), None
+
+
+def _first_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate:
+    attempt = synchronized_candidate if shares_statistics(layer) else native_candidate
+    return attempt(layer, measured, adopt)
 
 
 @contextmanager

@@ -89,7 +89,8 @@ def _eps(layer: nn.Module, shape: tuple[int, ...], moments: _Moments) -> float |
     if not isinstance(y, Tensor) or y.shape != x.shape:
         return None
     weight, bias = (_wide(getattr(copy, name, None), shape, moments.dims) for name in ("weight", "bias"))
-    scaled = (y - bias) / weight if bias is not None and weight is not None else y if weight is None else y / weight
+    scaled = y if bias is None else y - bias
+    scaled = scaled if weight is None else scaled / weight
     for correction in (0, 1) if moments.centers else (0,):
         shifted, spread = moments.of(x, correction)
         found = ((shifted / scaled).square() - spread).flatten()

@@ -39,7 +39,7 @@ class Candidate:
 def native_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate:
     """Build torch's own layer; its conventions are adopted only once the layer's own were proved."""
     module = layer.module
-    _require_one_tensor(layer)
+    require_one_tensor(layer)
     recipe = _recipe(layer, measured)
     if asks_for_sizes(module, call_of(module, layer.call), recipe.fixed):
         raise RepairError("what it does depends on the size of its input")
@@ -85,7 +85,7 @@ def unstopped_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candid
     return Candidate(built, proof, proof.failure(adopted=False), rung)
 
 
-def _require_one_tensor(layer: Layer) -> None:
+def require_one_tensor(layer: Layer) -> None:
     """See that a layer is called as torch's own are, or its callers would fail after the repair."""
     if layer.call is None:
         return

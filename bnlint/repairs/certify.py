@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +86,15 @@ def prove(before: nn.Module, after: nn.Module, samples: Samples, *, adopted: boo
     device = str(_like(before).device)
     *worst, numeric = (_worst(column) for column in zip(*rows, strict=True))
     return replace(Proof(device, samples.shapes, *worst), numeric_error=None if confirmed else numeric)
+
+
+def worst_of(proofs: Sequence[Proof]) -> Proof:
+    """Return what several proofs of one repair say together: every shape, and the largest of each error."""
+    shapes = tuple(dict.fromkeys(shape for proof in proofs for shape in proof.shapes))
+    columns = {f.name: [getattr(p, f.name) for p in proofs] for f in fields(Proof)[2:]}
+    known = {name: [error for error in column if error is not None] for name, column in columns.items()}
+    worst: dict[str, Any] = {name: _worst(column) for name, column in known.items() if column}
+    return replace(proofs[0], shapes=shapes, **worst)
 
 
 def require_same_tensors(before: nn.Module, after: nn.Module) -> None:

@@ -34,6 +34,7 @@ class Conventions:
     biased_running_variance: bool = False
     no_count: bool = False
     wide_parameters: bool = False
+    equal_batches_alone: bool = False
 
     def __iter__(self) -> Iterator[str]:
         """Name the differences in plain words."""
@@ -44,6 +45,7 @@ class Conventions:
             "collects the biased variance": self.biased_running_variance,
             "does not count batches in num_batches_tracked": self.no_count,
             "shapes its parameters like (1, C, 1, 1)": self.wide_parameters,
+            "treats the batches of all processes as one only where they have one size": self.equal_batches_alone,
         }
         return iter([name for name, holds in names.items() if holds])
 

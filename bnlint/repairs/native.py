@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -31,18 +32,35 @@ def build(layer: nn.Module, recipe: Recipe, conventions: Conventions, momentum: 
 
     A layer whose conventions are torch's becomes torch's own class, any other one of `bnlint.layers`.
     """
-    tracks = recipe.family.keeps_state and getattr(layer, "running_mean", None) is not None
     if recipe.family is BATCH:
-        built, flag = _batch_norm(recipe, conventions, momentum, tracks=tracks), "affine"
+        built, flag = _batch_norm(recipe, conventions, momentum, tracks=_tracks(layer, recipe)), "affine"
     else:
         make, flag = _PLAIN[recipe.family.name]
         built = make(recipe)
+    return _furnished(built, layer, recipe, flag)
+
+
+def build_synchronized(layer: nn.Module, recipe: Recipe, momentum: float | None, group: Any) -> nn.Module:
+    """Build torch's synchronized batch normalization in place of `layer`: same objects, flags and hooks.
+
+    Its processes are those of the group, None for all.
+    """
+    built = nn.SyncBatchNorm(recipe.channels, recipe.eps, momentum, False, _tracks(layer, recipe), group)
+    return _furnished(built, layer, recipe, "affine")
+
+
+def _tracks(layer: nn.Module, recipe: Recipe) -> bool:
+    return recipe.family.keeps_state and getattr(layer, "running_mean", None) is not None
+
+
+def _furnished(built: nn.Module, layer: nn.Module, recipe: Recipe, flag: str) -> nn.Module:
+    """Give a new layer what the other one holds; the flag says that it has parameters."""
     vars(built)[flag] = recipe.weight is not None or recipe.bias is not None
     plays = {recipe.weight: "weight", recipe.bias: "bias"}
     for name, parameter in layer.named_parameters():
         delattr(built, plays[name])  # to register it again in the layer's own order: optimizers go by that
         built.register_parameter(plays[name], parameter)
-    for name in BUFFERS if tracks else ():
+    for name in BUFFERS if _tracks(layer, recipe) else ():
         persistent = name not in layer._non_persistent_buffers_set
         built.register_buffer(name, getattr(layer, name, None), persistent=persistent)
     for name in _HOOKS:

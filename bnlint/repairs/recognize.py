@@ -88,8 +88,6 @@ def recognize(layer: nn.Module, measured: Measured, call: Call | None = None) ->
         raise RepairError("no normalization can be seen in it")
     if len(measured.sites) > 1:
         raise RepairError(f"{len(measured.sites)} normalizations in one layer")
-    if any(node.kind is Kind.STOP and node.name == "collective" for node in graph):
-        raise RepairError("it exchanges its statistics between processes")
     site = measured.sites[0]
     _require_plain(layer, graph, site)
     spread, centers = _spread(site)

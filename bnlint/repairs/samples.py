@@ -49,9 +49,9 @@ def first_of(call: Call) -> Tensor:
     return found
 
 
-def samples_of(recipe: Recipe, like: Tensor) -> Samples:
-    """Vary every dimension whose size a recognized layer does not depend on."""
-    shapes = dict.fromkeys(varied(recipe.shape, recipe.fixed))
+def samples_of(recipe: Recipe, like: Tensor, parts: int = 1) -> Samples:
+    """Vary every dimension whose size a recognized layer does not depend on; batches can be cut into `parts`."""
+    shapes = dict.fromkeys((parts * size[0], *size[1:]) for size in varied(recipe.shape, recipe.fixed))
     calls: tuple[Call, ...] = tuple(
         ((torch.empty(shape, dtype=torch.float64, device=like.device),), {}) for shape in shapes
     )

@@ -1,6 +1,7 @@
 """Test material: a batch norm written out in every convention, with its statistics stopped or not."""
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 
@@ -76,6 +77,84 @@ class HandNorm(nn.Module):
         if hasattr(self, "weight"):
             out = out * self.weight.view(wide) + self.bias.view(wide)
         return out
+
+
+class SyncNorm(nn.Module):
+    """Synchronized batch normalization by hand; as it is made without arguments it does what torch's does.
+
+    `weighs` says how the statistics of processes count: by their values, or all alike. `corrects` says by how many
+    values the running variance is corrected: those of all processes, its own, or none; with `never` nothing is updated.
+    """
+
+    def __init__(
+        self,
+        *,
+        weighs="values",
+        corrects="all",
+        stop=False,
+        unbiased=False,
+        eval_by="running",
+        momentum=0.25,
+        names=("weight", "bias"),
+        tracks=True,
+        counts=True,
+        wide=False,
+        group=None,
+        eps=1e-3,
+    ):
+        super().__init__()
+        self.weighs, self.corrects, self.stop, self.unbiased, self.eval_by = weighs, corrects, stop, unbiased, eval_by
+        self.momentum, self.group, self.eps = momentum, group, eps
+        for name in names:
+            value = torch.rand(3) + {"weight": 0.5, "bias": -0.5}[name]
+            self.register_parameter(name, nn.Parameter(value.view(1, 3, 1, 1) if wide else value))
+        if tracks:
+            self.register_buffer("running_mean", torch.zeros(3))
+            self.register_buffer("running_var", torch.ones(3))
+            if counts:
+                self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def statistics(self, x):
+        n = x.numel() // x.size(1)
+        if self.weighs == "alike":
+            mean, square = x.mean((0, 2, 3)), (x * x).mean((0, 2, 3))
+            if self.stop:
+                mean, square = mean.detach(), square.detach()
+            dist.all_reduce(mean, group=self.group), dist.all_reduce(square, group=self.group)
+            processes = dist.get_world_size(self.group)
+            return mean / processes, square / processes - (mean / processes) ** 2, n * processes, n
+        shared = torch.cat([x.sum((0, 2, 3)), (x * x).sum((0, 2, 3)), x.new_full((1,), n)])
+        if self.stop:
+            shared = shared.detach()
+        dist.all_reduce(shared, group=self.group)
+        mean, square, count = shared[:3] / shared[6], shared[3:6] / shared[6], shared[6]
+        return mean, square - mean * mean, count, n
+
+    def update(self, mean, var, count, n):
+        if self.corrects == "never":
+            return
+        if hasattr(self, "num_batches_tracked"):
+            self.num_batches_tracked += 1
+        share = 1 / self.num_batches_tracked.to(mean) if self.momentum is None else self.momentum
+        factor = {"all": count / (count - 1), "own": n / (n - 1), "none": 1.0}[self.corrects]
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(var * factor, share)
+
+    def forward(self, x):
+        if self.training or self.eval_by == "shared":
+            mean, var, count, n = self.statistics(x)
+            if self.training and hasattr(self, "running_mean"):
+                with torch.no_grad():
+                    self.update(mean, var, count, n)
+            if self.unbiased:
+                var = var * count / (count - 1)
+        elif self.eval_by == "own":
+            mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+        else:
+            mean, var = self.running_mean, self.running_var
+        out = (x - mean.view(1, -1, 1, 1)) / (var.view(1, -1, 1, 1) + self.eps).sqrt()
+        out = out * self.weight.view(1, -1, 1, 1) if hasattr(self, "weight") else out
+        return out + self.bias.view(1, -1, 1, 1) if hasattr(self, "bias") else out
 
 
 VARIANTS = {
