@@ -126,7 +126,7 @@ def _recipe(module: nn.Module, even: Together, measured: Measured) -> Recipe:
     """
     recipe = recognize_by_behavior(even, replace(measured, shape=(2 * measured.shape[0], *measured.shape[1:])))
     if recipe.family is not BATCH:
-        raise RepairError(f"it shares the statistics of {recipe.family.name}, and torch's layer those of BatchNorm")
+        raise RepairError(f"it is {recipe.family.name}, and torch shares the statistics of BatchNorm alone")
     if recipe.bias is not None and recipe.weight is None:
         raise RepairError("torch.nn.SyncBatchNorm gives a bias no gradient where there is no weight")
     mean, _, counter = (getattr(module, name, None) for name in BUFFERS)

@@ -149,6 +149,23 @@ class Metered(SyncNorm):
         return mean, var, n, n
 
 
+class MeteredInstance(SyncNorm):
+    """The same, of another normalization."""
+
+    def forward(self, x):
+        if self.training:
+            dist.all_reduce(x.detach().abs().mean())
+        mean, var = x.mean((2, 3), keepdim=True).detach(), x.var((2, 3), unbiased=False, keepdim=True).detach()
+        return (x - mean) / (var + self.eps).sqrt() * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+
+
+class Sized(SyncNorm):
+    """Does something else with large batches."""
+
+    def statistics(self, x):
+        return super().statistics(x[:500] if x.size(0) > 500 else x)
+
+
 class _Sums(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -171,7 +188,13 @@ class Hidden(SyncNorm):
 
 @pytest.mark.parametrize(
     ("layer", "reason"),
-    [(Fixed, "on the number of processes"), (Metered, "not what one of torch's gives"), (Hidden, "have one size")],
+    [
+        (Fixed, "on the number of processes"),
+        (Sized, "on the size of its input"),
+        (Metered, "not what one of torch's gives"),
+        (lambda: MeteredInstance(tracks=False), "it is InstanceNorm"),
+        (Hidden, "have one size"),
+    ],
 )
 def test_what_is_no_batch_normalization_of_all_processes_is_not_taken_for_one(anywhere, layer, reason):
     (certificate,) = repair(layer(), data())
@@ -207,6 +230,17 @@ def test_processes_that_are_played_give_what_the_whole_batch_gives(alone):
         torch.autograd.grad(out, leaf, cotangent) for out, leaf in zip((found, expected), leaves, strict=True)
     )
     torch.testing.assert_close(ours, theirs)
+
+
+def test_processes_that_are_played_average_where_the_layer_does():
+    shared = UnstoppedNorm()
+    steps = [("method.mean", [("value", 0)], {}, True), ("all_reduced", [("value", 1), True], {}, True)]
+    shared.arguments = [("x", None)]
+    shared.programs = {
+        "train": ([1], [*steps, ("method.mul", [("value", 0), ("value", 2)], {}, True)], [], ("value", 3))
+    }
+    x = torch.tensor([2.0, 4.0, 6.0])
+    torch.testing.assert_close(Together.of(shared, (1, 2))(x), x * (2.0 + 5.0) / 2)
 
 
 def test_parts_of_a_batch_are_as_their_shares():
