@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from bnlint.source.replacements import Replacement, replacement
 from bnlint.source.trained import runs_on_trained
 
-_WAYS = (b"setattr", b"_modules", b"add_module")
-_BYTES = re.compile(rb"\b(setattr|_modules|add_module)\b")
-_NORM_BYTES = re.compile(rb"(Batch|Instance|Group|Layer)Norm")
+_WAYS = (b"setattr", b"_module", b"set_submodule")
+_BYTES = re.compile(rb"\b(setattr|_modules|add_module|register_module|set_submodule)\b")
+#: a test for classes, up to the colon behind it
+_TEST_BYTES = re.compile(rb"\b(?:isinstance|type)\s*\(\s*\w+\s*[,)][^:]*")
+_NORM_BYTES = re.compile(rb"(Batch|Instance|Group|Layer)Norm|_NormBase")
 _NORMS = re.compile(r"(Batch|Instance|Group|Layer)Norm|_NormBase")
 #: batch norms that have `eps` and `momentum`
 _OPTIONAL = re.compile(r"\b_?(Sync)?BatchNorm([123]d)?\b")
@@ -52,9 +54,9 @@ class Conversion:
 
 
 def may_convert(source: bytes) -> bool:
-    """Whether the bytes of a file mention a norm, and a way to put a module in place of another."""
+    """Whether the bytes of a file ask whether something is a norm, and put modules in place of others."""
     plainly = any(way in source for way in _WAYS)  # much quicker than the pattern, and mostly the answer
-    return bool(plainly and _BYTES.search(source) and _NORM_BYTES.search(source))
+    return bool(plainly and _BYTES.search(source) and any(map(_NORM_BYTES.search, _TEST_BYTES.findall(source))))
 
 
 def conversions(tree: ast.Module) -> Iterator[Conversion]:

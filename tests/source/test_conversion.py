@@ -98,6 +98,10 @@ LOSSY = {
         "running_mean and running_var",
     ),
     "added": (body(f"Own({GIVEN})", PARAMETERS, place="model.add_module(name, new)"), "running_mean and running_var"),
+    "set by its path": (
+        body(f"Own({GIVEN})", PARAMETERS, place="model.set_submodule(name, new)"),
+        "running_mean and running_var",
+    ),
     "a shape is no copy": (
         body(f"Own({GIVEN})", PARAMETERS, "n = child.running_mean.shape", "same = child.running_var is None"),
         "running_mean and running_var",
@@ -220,3 +224,18 @@ def test_momentum_is_not_asked_of_a_frozen_layer() -> None:
     source = converter(text)
     assert dropped(source) == ["momentum"]
     assert dropped(source.replace("isinstance(child, nn.BatchNorm2d)", "isinstance(child, FrozenBatchNorm2d)")) == []
+
+
+TESTS = [
+    "type(child) is nn.BatchNorm2d",
+    "type(child) in (nn.Linear, nn.BatchNorm2d)",
+    "isinstance(child, (\n                nn.Linear,\n                nn.BatchNorm2d,\n            ))",
+    "isinstance(child, nn.Linear) or isinstance(child, nn.modules.batchnorm._NormBase)",
+]
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_a_norm_is_told_by_its_type_in_several_ways(test: str) -> None:
+    source = converter(body(f"Own({GIVEN})", PARAMETERS)).replace("isinstance(child, nn.BatchNorm2d)", test)
+    assert test in source
+    assert dropped(source) == ["running_mean and running_var"]
