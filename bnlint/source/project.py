@@ -31,6 +31,8 @@ MAX_REEXPORTS = 300
 
 #: where the imports of a file lead to, by the name that they bind
 _Leads = dict[str, tuple[tuple[str, Definition | None], ...]]
+#: the imports and names of files that a search has looked at
+_Seen = set[tuple[Path, str, str]]
 
 
 class Project:
@@ -87,11 +89,11 @@ class Project:
         """Find what a dotted path that a file imports leads to; names that are handed on are followed."""
         return self._memory.once(("find", str(file), dotted), lambda: self._find(file, dotted, set()))
 
-    def _find(self, file: Path, dotted: str, seen: set[tuple[Path, str]]) -> Definition | None:
+    def _find(self, file: Path, dotted: str, seen: _Seen) -> Definition | None:
         """Search depth first; what was looked at once, by whatever way, leads nowhere the second time."""
-        if (file, dotted) in seen or len(seen) > MAX_REEXPORTS:
+        if (file, "import", dotted) in seen or len(seen) > MAX_REEXPORTS:
             return None
-        seen.add((file, dotted))
+        seen.add((file, "import", dotted))
         candidates = self._modules(file, dotted)
         for module in candidates:
             if len(module.rest) == 1:
@@ -106,8 +108,11 @@ class Project:
         found = self._memory.once(("modules", folder, dotted), lambda: tuple(modules(folder, dotted, self._exists)))
         return [each for each in found if each.file != file or each.rest]
 
-    def _name(self, file: Path, name: str, seen: set[tuple[Path, str]]) -> Definition | None:
+    def _name(self, file: Path, name: str, seen: _Seen) -> Definition | None:
         """Find what a name at the top level of a file is, or is imported from."""
+        if (file, "name", name) in seen:
+            return None
+        seen.add((file, "name", name))
         read = self.read(file)
         if read is None or name not in self._names(file):
             return None
@@ -117,19 +122,24 @@ class Project:
             found = self._find(file, path, seen)
             if found is not None:
                 return found
-        for star in reversed(read.outline.stars if not name.startswith("_") else ()):
-            source = self._find(file, star, seen)
-            lent = self.read(source.file) if source is not None else None
-            exports = lent.outline.exports if lent is not None else ()
-            if source is None or (exports is not None and name not in exports):
-                continue
-            if (source.file, name) in seen:
-                continue
-            seen.add((source.file, name))
-            found = self._name(source.file, name, seen)
-            if found is not None:
-                return found
+        for source, exports in self._stars(file) if not name.startswith("_") else ():
+            if exports is None or name in exports:
+                found = self._name(source, name, seen)
+                if found is not None:
+                    return found
         return None
+
+    def _stars(self, file: Path) -> tuple[tuple[Path, frozenset[str] | None], ...]:
+        """Return the files whose names a file imports by stars, the last first, and what each of them exports."""
+        return self._memory.once(("stars", str(file)), lambda: tuple(self._starred(file)))
+
+    def _starred(self, file: Path) -> Iterator[tuple[Path, frozenset[str] | None]]:
+        read = self.read(file)
+        for star in reversed(read.outline.stars if read is not None else ()):
+            source = next((module.file for module in self._modules(file, star) if not module.rest), None)
+            lent = self.read(source) if source is not None else None
+            if source is not None and lent is not None:
+                yield source, lent.outline.exports
 
     def _names(self, file: Path) -> frozenset[str]:
         """Return the names that a file may hand out: its own, those it imports, and those of its star imports."""
@@ -143,11 +153,10 @@ class Project:
             if read is None:
                 continue
             names |= read.outline.names | read.outline.imports.keys()
-            for star in read.outline.stars:
-                for module in self._modules(current, star):
-                    if not module.rest and module.file not in seen:
-                        seen.add(module.file)
-                        todo.append(module.file)
+            for source, _ in self._stars(current):
+                if source not in seen:
+                    seen.add(source)
+                    todo.append(source)
         return frozenset(names)
 
     # -- what code can reach
