@@ -8,8 +8,10 @@ from bnlint.flow.ops import Role, role
 
 def train_args(node: Node) -> tuple[int, ...]:
     """Return the arguments of a node that reach it in training (a merge lists the mode of each branch)."""
+    if node.kind is not Kind.MERGE:
+        return node.args
     modes = node.attributes.get("modes")
-    if node.kind is not Kind.MERGE or not isinstance(modes, tuple):
+    if not isinstance(modes, tuple):
         return node.args
     return tuple(arg for arg, mode in zip(node.args, modes, strict=True) if mode & Mode.TRAIN)
 

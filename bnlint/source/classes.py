@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bnlint.flow.layers import DECLARED
 from bnlint.source import syntax
-from bnlint.source.declared import declared, own
+from bnlint.source.declared import constructed, own
 from bnlint.source.names import CONSTANTS, dotted
 from bnlint.source.values import Class, Member, Scope
 from bnlint.vocabulary import Meaning, Word
@@ -65,8 +65,7 @@ def describe(node: syntax.ClassDef, scope: Scope) -> Class:
                 _literal(name, value, literals)
     members |= {name: Member(path, scope) for name, path in made.items()}
     words |= {name: word for name in (*methods, "apply") if (word := scope.defined(node.name.value, name))}
-    state = declared(node, base.declared if base else None)
-    buffers |= state.plain.keys()
+    buffers |= constructed(node).plain.keys()
     return Class(
         node.name.value,
         methods,
@@ -77,7 +76,7 @@ def describe(node: syntax.ClassDef, scope: Scope) -> Class:
         base,
         members,
         frozenset(bases) - {""},
-        state,
+        node,
         words,
     )
 

@@ -52,40 +52,58 @@ def _mentioned(mentions: Mapping[str, frozenset[str]], methods: Iterable[str]) -
     return Counter(name for each in methods if not _CARE.match(each) for name in mentions.get(each, ()))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Constructed:
+    """What a constructor says: attributes that start as a tensor, or number, and where; the numbers by default."""
+
+    plain: Mapping[str, syntax.Node]
+    defaults: Mapping[str, float]
+
+
 @functools.lru_cache(64)
-def declared(node: syntax.ClassDef, base: Declared | None) -> Declared:
-    """Read the text of one class; it has the methods of its base as well."""
+def constructed(node: syntax.ClassDef) -> Constructed:
+    """Read the constructor of one class."""
     plain: dict[str, syntax.Node] = {}
-    registered = set(base.registered) if base else set()
     defaults: dict[str, float] = {}
-    mentions = dict(base.mentions) if base else {}
     for method in node.body.body:
-        if not isinstance(method, syntax.FunctionDef):
+        if not isinstance(method, syntax.FunctionDef) or method.name.value != "__init__":
             continue
-        name, known = method.name.value, set[str]()
-        numbers = _numbers(method) if name == "__init__" else {}
+        numbers = _numbers(method)
         defaults |= numbers
         for part in below(method.body):
             match part:
-                case syntax.Assign(targets=[syntax.AssignTarget(target=target)], value=value) if name == "__init__":
+                case syntax.Assign(targets=[syntax.AssignTarget(target=target)], value=value):
                     attribute = own(target)
                     if attribute is not None and _starts(attribute, value):
                         plain.setdefault(attribute, part)
                     elif attribute is not None and isinstance(value, syntax.Name) and value.value in numbers:
                         defaults[attribute] = numbers[value.value]
-                case syntax.Arg(keyword=syntax.Name(value=keyword), value=syntax.Float() as given) if (
-                    name == "__init__"
-                ):
+                case syntax.Arg(keyword=syntax.Name(value=keyword), value=syntax.Float() as given):
                     defaults[keyword] = given.evaluated_value
+    return Constructed(plain, defaults)
+
+
+@functools.lru_cache(64)
+def declared(node: syntax.ClassDef, base: Declared | None) -> Declared:
+    """Read the text of one class, all of it; it has the methods of its base as well."""
+    registered = set(base.registered) if base else set()
+    mentions = dict(base.mentions) if base else {}
+    for method in node.body.body:
+        if not isinstance(method, syntax.FunctionDef):
+            continue
+        known = set[str]()
+        for part in below(method.body):
+            match part:
                 case syntax.Call(func=syntax.Attribute(attr=syntax.Name(value="register_buffer")), args=[first, *_]):
                     registered.add(_string(first.value) or "")
                 case syntax.Attribute():
                     known.add(own(part) or "")
                 case syntax.SimpleString():
                     known.add(_string(part) or "")
-        mentions[name] = frozenset(known)
-    unregistered = {name: at for name, at in plain.items() if name not in registered}
-    defaults = {**(base.defaults if base else {}), **defaults}
+        mentions[method.name.value] = frozenset(known)
+    start = constructed(node)
+    unregistered = {name: at for name, at in start.plain.items() if name not in registered}
+    defaults = {**(base.defaults if base else {}), **start.defaults}
     return Declared(unregistered, frozenset(registered), defaults, mentions, _mentioned(mentions, mentions))
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import Mode
 from bnlint.source import syntax
-from bnlint.source.declared import Declared
+from bnlint.source.declared import Declared, declared
 from bnlint.vocabulary import Word
 
 
@@ -93,6 +93,7 @@ class Class:
 
     `members` tells what makes an attribute; that is asked only when the flow needs it. `bases` are the last names of
     its base classes, and of theirs as far as the project tells. `words` are its members that are declared names.
+    `node` is its definition, where it has one.
     """
 
     name: str
@@ -104,8 +105,14 @@ class Class:
     base: Class | None = None
     members: Mapping[str, Member] = field(default_factory=dict)
     bases: frozenset[str] = frozenset()
-    declared: Declared = field(default_factory=Declared)
+    node: syntax.ClassDef | None = None
     words: Mapping[str, Word] = field(default_factory=dict)
+
+    @property
+    def declared(self) -> Declared:
+        """What its text says of its running statistics; to tell it, all of the text is read."""
+        base = None if self.base is None else self.base.declared
+        return Declared() if self.node is None else declared(self.node, base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +263,16 @@ def rejoin(state: State, branches: list[Branch], merge: Callable[[list[tuple[Val
 
     def merged(tables: list[tuple[dict[Key, Value], Mode]]) -> dict[Key, Value]:
         result: dict[Key, Value] = {}
+        if len(tables) == 2:  # as after most branches
+            (one, mode_of_one), (other, mode_of_other) = tables
+            for key, value in one.items():
+                same = other.get(key, value)
+                if same is value:  # most variables are the same in every branch
+                    result[key] = restored(value)
+                else:
+                    result[key] = merge([(restored(value), mode_of_one), (restored(same), mode_of_other)])
+            result |= {key: restored(value) for key, value in other.items() if key not in one}
+            return result
         for key in dict.fromkeys(key for table, _ in tables for key in table):
             values = [table[key] for table, _ in tables if key in table]
             if all(value is values[0] for value in values):  # most variables are the same in every branch
