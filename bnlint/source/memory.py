@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -18,24 +18,21 @@ class Rests:
     __slots__ = ("_facts", "_own")
 
     def __init__(self) -> None:
-        self._own: set[str] = set()
-        self._facts: set[Rests] = set()
+        self._own: Collection[str] = ()
+        self._facts: Collection[Rests] = ()
 
-    def add(self, path: str) -> None:
-        """Note a path."""
-        self._own.add(path)
-
-    def take(self, fact: Rests) -> None:
-        """Note something else that was computed."""
-        self._facts.add(fact)
+    def take(self, own: Collection[str], facts: Collection[Rests]) -> None:
+        """Note paths, and what else was computed."""
+        # There are tens of thousands, most with very little in them: a tuple takes a quarter of the room of a set.
+        self._own, self._facts = tuple(own), tuple(facts)
 
     def paths(self) -> frozenset[str]:
         """Return all paths."""
         reached, todo, paths = {self}, [self], set[str]()
         while todo:
             current = todo.pop()
-            paths |= current._own
-            new = current._facts - reached
+            paths.update(current._own)
+            new = {fact for fact in current._facts if fact not in reached}
             reached |= new
             todo += new
         return frozenset(paths)
@@ -46,7 +43,8 @@ class Memory:
 
     def __init__(self) -> None:
         self._known: dict[Hashable, tuple[object, Rests]] = {}
-        self._here = Rests()
+        self._paths: set[str] = set()
+        self._facts: set[Rests] = set()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -57,7 +55,7 @@ class Memory:
 
     def rest_on(self, path: str) -> None:
         """Note that what is being computed rests on a path."""
-        self._here.add(path)
+        self._paths.add(path)
 
     def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """Compute something once, and remember what it rests on."""
@@ -65,14 +63,16 @@ class Memory:
         if known is None:
             with self.noting() as rests:
                 known = self._known[key] = compute(), rests
-        self._here.take(known[1])
+        self._facts.add(known[1])
         return known[0]  # type: ignore[return-value]
 
     @contextmanager
     def noting(self) -> Iterator[Rests]:
         """Note apart what the computations in a block rest on."""
-        before, self._here = self._here, Rests()
+        rests, before = Rests(), (self._paths, self._facts)
+        self._paths, self._facts = set(), set()
         try:
-            yield self._here
+            yield rests
         finally:
-            self._here = before
+            rests.take(self._paths, self._facts)
+            self._paths, self._facts = before

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from sys import intern
 
 from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, POOLS, REDUCTIONS, RUNNING, SPELLED, STOPS
 from bnlint.source.imports import imports_of
@@ -253,7 +254,8 @@ def _unit(facts: _Facts, top: str, name: str, start: int, end: int) -> Unit:
     operations |= {facts.originals[each] for each in plain & facts.originals.keys()}
     if bisect_right(facts.powers, end) > bisect_right(facts.powers, start - 1):
         operations.add("pow")
-    mentioned = frozenset(plain.union(*(facts.members[each] for each in plain & facts.members.keys())))
+    members = (facts.members[each] for each in plain & facts.members.keys())
+    mentioned = frozenset(map(intern, plain.union(*members)))  # files and functions mention the same names
     words, spoken = facts.vocabulary, facts.spoken(mentioned)
     return Unit(
         top,

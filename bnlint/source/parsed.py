@@ -12,7 +12,10 @@ from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 from bnlint.finding import SourceLocation
 from bnlint.source import from_libcst, syntax
 from bnlint.source.lower import SyntaxTree
-from bnlint.source.view import MAX_TREES
+from bnlint.source.recent import recent
+
+#: characters of other files whose trees are kept; with all places a tree takes much room
+MAX_TEXT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def parse(source: str, path: str) -> Parsed:
     return Parsed(path, wrapper.module, locate)
 
 
-@functools.lru_cache(MAX_TREES)
+@recent(MAX_TEXT)
 def placed(text: str, path: str) -> SyntaxTree | None:
     """Read what several files need of another once, with the places of its nodes."""
     try:

@@ -23,7 +23,7 @@ MAX_FILES = 3
 #: what needs more definitions of other files is a builder or a program, no helper of a layer
 MAX_DEFINITIONS = 25
 #: how many files are kept in memory; further ones are read again
-MAX_KEPT = 400
+MAX_KEPT = 250
 #: how many facts about names are kept in memory
 MAX_REMEMBERED = 60_000
 #: how often a name may be handed on from file to file
@@ -58,11 +58,13 @@ class Project:
     def read(self, file: Path) -> Read | None:
         """Read a file for another's sake; None if there is none, or none that can be followed."""
         self._memory.rest_on(str(file))
-        if file not in self._files:
-            while len(self._files) >= MAX_KEPT:
-                del self._files[next(iter(self._files))]
-            self._files[file] = read_file(file, self.words.vocabulary, self._held.get(file))
-        return self._files[file]
+        if file in self._files:
+            self._files[file] = read = self._files.pop(file)  # the last to be asked for is the last to be given up
+            return read
+        while len(self._files) >= MAX_KEPT:
+            del self._files[next(iter(self._files))]
+        self._files[file] = read = read_file(file, self.words.vocabulary, self._held.get(file))
+        return read
 
     def _exists(self, path: str) -> bool:
         self._memory.rest_on(path)

@@ -10,17 +10,18 @@ from pathlib import Path
 from bnlint.source import from_ast, syntax
 from bnlint.source.lower import SyntaxTree, unplaced
 from bnlint.source.project import Project
+from bnlint.source.recent import recent
 from bnlint.source.scope import scope_of
 from bnlint.source.screen import blanked
 from bnlint.source.text import parsed
 from bnlint.source.values import Scope, Value
 from bnlint.vocabulary import Meaning
 
-#: how many syntax trees of other files are kept
-MAX_TREES = 32
+#: characters of other files whose syntax trees are kept
+MAX_TEXT = 200_000
 
 
-@functools.lru_cache(MAX_TREES)
+@recent(MAX_TEXT)
 def nowhere(text: str, path: str) -> SyntaxTree | None:
     """Read what several files need of another once; where its nodes stand is left open."""
     with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
