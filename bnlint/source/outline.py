@@ -32,7 +32,8 @@ _LAYER_BASES = re.compile(r"Norm([123]d|Base)?$")
 _SPREADS = frozenset({"var", "std", "sqrt", "rsqrt", "pow", *PAIRS})
 _OPERATIONS = STATISTICS | STOPPING | _SPREADS
 
-_NAME = re.compile(r"[A-Za-z_\x80-\U0010ffff][A-Za-z_0-9\x80-\U0010ffff]*")
+#: anything but what ends a name; to name the letters of all scripts takes a hundred times as long to compile
+_NAME = re.compile(r"[^\x00-@\[-^`{-\x7f][^\x00-/:-@\[-^`{-\x7f]*")
 _OPERATION = re.compile(rf"\.\s*({'|'.join(sorted(_OPERATIONS))})\b")
 #: `int` and `bool` give steps, through which no gradient is missed
 _CONVERSION = re.compile(r"float\s*\(")
