@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +24,8 @@ from bnlint.vocabulary import Vocabulary, no_words
 
 FOLDER = ".bnlint_cache"
 _MARKER = ".gitignore"
+_MARKED = "# made by bnlint\n*\n"
+_ENTRY = re.compile(r"[0-9a-f]{40}\.json|[0-9a-f]{16}\.tmp")
 _FOLDER, _ABSENT = "folder", "absent"
 
 
@@ -115,14 +118,35 @@ class Cache:
     def _make_folder(self) -> None:
         if not (self._folder / _MARKER).exists():
             self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / _MARKER).write_text("# made by bnlint\n*\n", encoding="utf-8")
+            (self._folder / _MARKER).write_text(_MARKED, encoding="utf-8")
+
+
+def is_of_others(folder: Path) -> bool:
+    """Whether a folder holds files that are none of a cache, and is not called so: then it is no place for one."""
+    marker = _marker(folder)
+    if folder.name == FOLDER or marker.startswith(_MARKED):
+        return False
+    try:
+        names = set(os.listdir(folder))  # noqa: PTH208 (the names alone)
+    except OSError:
+        return False
+    if _MARKED.startswith(marker):  # another run is just writing it
+        names.discard(_MARKER)
+    return not all(map(_ENTRY.fullmatch, names))
+
+
+def _marker(folder: Path) -> str:
+    try:
+        return (folder / _MARKER).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def clean(folder: Path) -> int:
     """Remove a cache, and nothing else that lies in its folder; return the number of entries that went."""
-    if not (folder / _MARKER).is_file():
+    if not _marker(folder).startswith(_MARKED):
         return 0
-    entries = [*folder.glob("*.json"), *folder.glob("*.tmp")]
+    entries = [each for each in folder.iterdir() if _ENTRY.fullmatch(each.name)]
     for entry in entries:
         entry.unlink(missing_ok=True)
     (folder / _MARKER).unlink(missing_ok=True)

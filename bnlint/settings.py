@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnlint.cache import FOLDER
+from bnlint.cache import FOLDER, is_of_others
 from bnlint.catalog import BY_CODE
 from bnlint.config import Config, load, load_folder, matches, require_known, selected
 from bnlint.errors import UsageError
@@ -124,6 +124,9 @@ class Settings:
         folder = Path(self.options.get("cache_dir") or self.root(self.base) / (self.base.cache_dir or FOLDER))
         if exists(folder) and not is_folder(folder):
             raise UsageError("the cache is a folder, and this is none", where=str(folder))
+        if is_of_others(folder):
+            what, hint = "the cache has a folder of its own, and this holds other files", f"name {folder / FOLDER}"
+            raise UsageError(what, where=str(folder), hint=hint)
         return folder
 
     def _own_of(self, config: Config) -> tuple[Mapping[str, Page], Vocabulary]:

@@ -213,10 +213,27 @@ def test_clean_removes_the_cache_and_nothing_else(warm: Cli) -> None:
     assert "removed 7 entries" in result.err
     assert [each.name for each in (warm.folder / ".bnlint_cache").iterdir()] == ["notes.txt"]
     assert warm("clean").code == 0
-    warm.write("other/data.json", "{}")
-    assert warm("clean", "--cache-dir", "other").code == 0
-    assert warm.read("other/data.json") == "{}"
     assert warm("check").code == 1
+
+
+@pytest.mark.parametrize("verb", ["check", "clean"])
+@pytest.mark.parametrize("folder", ["", ".", "other"])
+def test_a_folder_of_others_is_no_cache(cli: Cli, verb: str, folder: str) -> None:
+    kept = {f"{folder or '.'}/{name}": text for name, text in {"package.json": "{}", ".gitignore": "*.pt\n"}.items()}
+    for name, content in kept.items():
+        cli.write(name, content)
+    result = cli(verb, "--cache-dir", folder)
+    assert (result.code, result.out) == (2, "")
+    assert "holds other files" in result.err and ".bnlint_cache" in result.err
+    assert {name: cli.read(name) for name in kept} == kept
+    assert len(list((cli.folder / folder).iterdir())) == 2
+
+
+@pytest.mark.parametrize("marker", ["", "# made by"])
+def test_a_cache_that_another_run_is_just_making_is_one(cli: Cli, marker: str) -> None:
+    cli.write("a.py", BAD)
+    cli.write("kept/.gitignore", marker)
+    assert cli("check", "--cache-dir", "kept").code == 1
 
 
 def test_runs_at_the_same_time(cli: Cli) -> None:
