@@ -15,6 +15,7 @@ from bnlint import __version__
 from bnlint.errors import BnlintError, InputError, UsageError, told
 from bnlint.finding import Severity
 from bnlint.report import FORMATS
+from bnlint.streams import set_up
 
 _SEVERITIES = [severity.value for severity in Severity]
 
@@ -229,6 +230,7 @@ def version() -> int:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    set_up()
     try:
         code = cli.main(arguments or ["--help"], prog_name="bnlint", standalone_mode=False)
         if not sys.stdout.closed:  # by the server, when its session is over
@@ -273,8 +275,18 @@ def _unexpected(error: Exception) -> BnlintError:
     if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO):
         _forget_stdout()
         return InputError(f"cannot be written: {error.strerror}", where="stdout")
+    if isinstance(error, FileNotFoundError) and error.filename is None and _lost_here():
+        return InputError("the working folder does not exist any more", hint="cd into one that does")
     what = f"bnlint failed on its own: {type(error).__name__}: {error}"
     return BnlintError(what, hint="set BNLINT_TRACEBACK=1 for the traceback, and report it")
+
+
+def _lost_here() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return True
+    return False
 
 
 def _forget_stdout() -> None:

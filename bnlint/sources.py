@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from bnlint.settings import Settings
 from bnlint.shell import progress, warn_of_cache
 from bnlint.source.discover import discover, is_excluded, is_notebook
 from bnlint.source.spelling import absolute
+from bnlint.streams import read_stdin
 from bnlint.targets import Targets
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def find(targets: Targets, settings: Settings) -> Sources:
     """Find the files below the targets that are not excluded; read stdin where it is named."""
     force = settings.base.force_exclude
     if targets.stdin:
-        content = sys.stdin.buffer.read()
+        content = read_stdin()
         path = Path(settings.options.get("stdin_filename") or NAMELESS)
         left_out = force and is_excluded(path, settings.excludes)
         return Sources([] if left_out else [path], content)
