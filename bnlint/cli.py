@@ -14,10 +14,19 @@ import click
 from bnlint import __version__
 from bnlint.errors import BnlintError, InputError, UsageError, told
 from bnlint.finding import Severity
+from bnlint.paths import is_here_gone
 from bnlint.report import FORMATS
 from bnlint.streams import set_up
 
 _SEVERITIES = [severity.value for severity in Severity]
+
+#: what fingers that know ruff type, and what it is here
+_OF_RUFF = {
+    "--add-noqa": 'bnlint check --add-ignores "REASON"',
+    "--diff": "bnlint fix --diff",
+    "--fix-only": "bnlint fix",
+    "--show-settings": "bnlint config",
+}
 
 
 def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -239,7 +248,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = error.exit_code
     except click.ClickException as error:
         command = " ".join(["bnlint", *(each for each in arguments[:1] if each in cli.commands)])
-        code = _fail(UsageError(error.format_message(), hint=f"{command} --help"))
+        known = _OF_RUFF.get(error.option_name) if isinstance(error, click.NoSuchOption) else None
+        code = _fail(UsageError(error.format_message(), hint=known or f"{command} --help"))
     except BnlintError as error:
         code = _fail(error)
     except (KeyboardInterrupt, click.Abort):
@@ -275,18 +285,10 @@ def _unexpected(error: Exception) -> BnlintError:
     if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO):
         _forget_stdout()
         return InputError(f"cannot be written: {error.strerror}", where="stdout")
-    if isinstance(error, FileNotFoundError) and error.filename is None and _lost_here():
+    if isinstance(error, FileNotFoundError) and is_here_gone():
         return InputError("the working folder does not exist any more", hint="cd into one that does")
     what = f"bnlint failed on its own: {type(error).__name__}: {error}"
     return BnlintError(what, hint="set BNLINT_TRACEBACK=1 for the traceback, and report it")
-
-
-def _lost_here() -> bool:
-    try:
-        os.getcwd()  # noqa: PTH109
-    except OSError:
-        return True
-    return False
 
 
 def _forget_stdout() -> None:

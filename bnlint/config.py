@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -218,18 +218,29 @@ def matches(patterns: Collection[str], code: str) -> bool:
     return _matches(tuple(patterns), code)
 
 
-def require_known(config: Config, codes: Collection[str]) -> None:
-    """Demand that everything selected or ignored is a code of the catalog, a prefix of one, or `ALL`.
+def require_known(config: Config, names: Mapping[str, str]) -> None:
+    """Demand that everything selected or ignored is a code, a prefix of one, or `ALL`.
+
+    Args:
+        config: The settings.
+        names: The name of each rule, by code.
 
     Raises:
-        UsageError: Naming the nearest code.
+        UsageError: Naming the code that was meant, where one is near.
     """
     for pattern in config.rules:
-        if not pattern or not any(_matches((pattern,), code) for code in codes):
-            near = nearest(pattern.upper(), sorted(codes), cutoff=0.6)
-            hint = f"the nearest is `{near}`" if near else "bnlint rule"  # which lists them
+        if not pattern or not any(_matches((pattern,), code) for code in names):
             where = str(config.file) if config.file is not None else None
-            raise UsageError(f"no rule has the code `{one_line(pattern)}`", where=where, hint=hint)
+            raise UsageError(f"no rule has the code `{one_line(pattern)}`", where=where, hint=_meant(pattern, names))
+
+
+def _meant(pattern: str, names: Mapping[str, str]) -> str:
+    """Say which code may have been meant."""
+    named = next((code for code, name in names.items() if name == pattern.lower()), None)
+    if named is not None:
+        return f"the code of this rule is `{named}`"
+    near = nearest(pattern.upper(), sorted(names), cutoff=0.6)
+    return f"the nearest is `{near}`" if near else "bnlint rule"  # which lists them
 
 
 def _matches(patterns: tuple[str, ...], code: str) -> bool:

@@ -21,3 +21,12 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 def is_folder(path: str | os.PathLike[str]) -> bool:
     """Whether it can be seen to be a folder."""
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_here_gone() -> bool:
+    """Whether the working folder does not exist any more."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return True
+    return False

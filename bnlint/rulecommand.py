@@ -33,7 +33,7 @@ def rule(code: str | None, every: bool, test: bool, **options: Any) -> int:
     if code is not None and code.upper() not in pages:
         if named := next((page for page in pages.values() if page.name == code.lower()), None):
             raise UsageError(f"`{code}` is a rule's name; its code is wanted", hint=f"bnlint rule {named.code}")
-        require_known(Config(select=(code,)), pages)
+        require_known(Config(select=(code,)), {each: page.name for each, page in pages.items()})
         raise UsageError(f"`{code}` is a family of rules", hint="bnlint rule")
     for page in pages.values():
         if every or (code is not None and page.code == code.upper()):

@@ -140,9 +140,13 @@ class Settings:
         return self._own[config.file]
 
     @cached_property
-    def _codes_here(self) -> Collection[str]:
-        """The codes that the command line may name: those of bnlint, and of the working folder's own rules."""
-        return (*BY_CODE, *self._own_of(self.fixed or load(self.here))[0])
+    def _names_here(self) -> Mapping[str, str]:
+        """The rules that the command line may name: those of bnlint, and of the working folder's own."""
+        return self._names(self.fixed or load(self.here))
+
+    def _names(self, config: Config) -> Mapping[str, str]:
+        own = self._own_of(config)[0]
+        return {code: rule.name for code, rule in BY_CODE.items()} | {code: page.name for code, page in own.items()}
 
     def _found(self, folder: Path) -> Config:
         if self.fixed is not None:
@@ -166,8 +170,8 @@ class Settings:
         )
 
     def _with_options(self, config: Config) -> Config:
-        codes = (*BY_CODE, *self._own_of(config)[0])
-        require_known(config, codes)
+        names = self._names(config)
+        require_known(config, names)
         options = self.options
         changes = {
             name: options[name] for name in ("force_exclude", "unsafe_fixes", "output_format") if options.get(name)
@@ -179,8 +183,8 @@ class Settings:
         select, extend, ignore = (_codes(options, name) for name in _SELECTION)
         if not (select or extend or ignore):
             return replace(config, **changes)
-        require_known(Config(select=select, extend_select=extend, ignore=ignore), self._codes_here)
-        return _narrowed(replace(config, **changes), codes, select, extend, ignore)
+        require_known(Config(select=select, extend_select=extend, ignore=ignore), self._names_here)
+        return _narrowed(replace(config, **changes), tuple(names), select, extend, ignore)
 
 
 _SELECTION = ("select", "extend_select", "ignore")

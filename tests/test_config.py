@@ -9,7 +9,7 @@ import pytest
 from bnlint.config import Config, load, require_known, selected
 from bnlint.errors import UsageError
 
-CODES = ("BN001", "BN101", "BN102", "BN103", "BN201")
+CODES = {"BN001": "syntax-error", "BN101": "first", "BN102": "second", "BN103": "third", "BN201": "fourth"}
 
 
 def write(file: Path, text: str) -> Path:
@@ -125,7 +125,7 @@ def test_named_file_must_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("select", "ignore", "expected"),
     [
-        (("ALL",), (), CODES),
+        (("ALL",), (), tuple(CODES)),
         (("BN1",), (), ("BN101", "BN102", "BN103")),
         (("BN101", "BN2"), (), ("BN101", "BN201")),
         (("ALL",), ("BN1",), ("BN001", "BN201")),
@@ -143,7 +143,15 @@ def test_selection(select: tuple[str, ...], ignore: tuple[str, ...], expected: t
 
 @pytest.mark.parametrize(
     ("pattern", "near"),
-    [("BN111", "`BN101`"), ("bn102", "`BN102`"), ("BN21", "`BN201`"), ("", "bnlint rule"), ("E501", "bnlint rule")],
+    [
+        ("BN111", "`BN101`"),
+        ("bn102", "`BN102`"),
+        ("BN21", "`BN201`"),
+        ("", "bnlint rule"),
+        ("E501", "bnlint rule"),
+        ("second", "`BN102`"),
+        ("Third", "`BN103`"),
+    ],
 )
 def test_unknown_code_names_the_nearest_or_where_they_are_listed(pattern: str, near: str) -> None:
     for config in (Config(select=(pattern,)), Config(ignore=(pattern,))):

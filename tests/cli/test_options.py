@@ -324,6 +324,26 @@ def test_a_wrong_value_exits_2_in_one_line(cli: Cli, arguments: list[str], said:
     assert cli.read("a.py") == BAD
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["check", "--diff"], "try: bnlint fix --diff"),
+        (["check", "--add-noqa"], 'try: bnlint check --add-ignores "REASON"'),
+        (["check", "--show-settings"], "try: bnlint config"),
+        (["fix", "--fix-only"], "try: bnlint fix"),
+        (["check", "--select", "detached-statistic"], "hint: the code of this rule is `BN101`"),
+        (["check", "--ignore", "Syntax-Error"], "hint: the code of this rule is `BN001`"),
+    ],
+)
+def test_what_was_meant_is_said(cli: Cli, arguments: list[str], hint: str) -> None:
+    assert cli(*arguments).err.splitlines()[1:] == [f"  {hint}"]
+
+
+def test_the_name_of_a_rule_in_the_configuration_is_answered_with_its_code(cli: Cli) -> None:
+    cli.write("bnlint.toml", 'per-file-ignores = { "tests/" = ["detached-statistic"] }\n')
+    assert cli("check").err.endswith("  hint: the code of this rule is `BN101`\n")
+
+
 def test_config_prints_toml_that_says_the_same(cli: Cli) -> None:
     text = 'select = ["BN1"]\nfail-on = "error"\nper-file-ignores = { "tests/**" = ["BN101"] }\n'
     cli.write("sub/bnlint.toml", text)
