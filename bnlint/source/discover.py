@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from bnlint.errors import InputError, nearest
@@ -47,7 +47,8 @@ def discover(
         unreadable: Called with each folder below the named ones that cannot be read; without, that is an error.
 
     Returns:
-        Each file once, in the order of the paths and sorted within a folder.
+        Each file once, by its own name where that is below the same path as a link to it; in the order of the paths
+        and sorted within a folder.
 
     Raises:
         InputError: If a path does not exist, cannot be read or is no Python source.
@@ -58,12 +59,19 @@ def discover(
         if force_exclude and is_excluded(path, exclude):
             continue
         if is_folder:
-            below = sorted(_walk(path, exclude, respect_gitignore, unreadable), key=lambda each: each[0].parts)
+            below = _by_own_names(_walk(path, exclude, respect_gitignore, unreadable))
         else:
             below = [(_named_file(path), os.path.realpath(path))]
         for file, real in below:
             found.setdefault(real, file)
     return list(found.values())
+
+
+def _by_own_names(walked: Iterable[tuple[Path, str, bool]]) -> list[tuple[Path, str]]:
+    """Sort the files of a folder, and leave out the links in it to another of them: that one is meant."""
+    files = sorted(walked, key=lambda each: each[0].parts)
+    own = {real for _, real, linked in files if not linked}
+    return [(file, real) for file, real, linked in files if not (linked and real in own)]
 
 
 def is_excluded(path: Path, exclude: Callable[[Path], Sequence[Patterns]]) -> bool:
@@ -130,8 +138,8 @@ def _walk(
     exclude: Callable[[Path], Sequence[Patterns]],
     respect_gitignore: bool,
     unreadable: Callable[[InputError], None] | None,
-) -> Iterator[tuple[Path, str]]:
-    """Yield the files below a folder, as it was named, and where each really is."""
+) -> Iterator[tuple[Path, str, bool]]:
+    """Yield the files below a folder, as it was named, where each really is, and whether it is a link."""
     root = start.resolve()
     outer = _enclosing_gitignores(root) if respect_gitignore else ()
     # Patterns that ignore the named folder itself have been overruled by naming it.
@@ -150,9 +158,9 @@ def _walk(
             if is_folder:
                 stack.append((Path(entry.path), ignores))
             elif entry.is_file(follow_symlinks=False):  # the folder's own path has no links left
-                yield _below(start, root, entry), entry.path
+                yield _below(start, root, entry), entry.path, False
             elif is_file(entry.path):
-                yield _below(start, root, entry), os.path.realpath(entry.path)
+                yield _below(start, root, entry), os.path.realpath(entry.path), True
 
 
 def _below(start: Path, root: Path, entry: os.DirEntry[str]) -> Path:

@@ -58,6 +58,15 @@ def test_order_of_paths_is_kept_and_duplicates_are_not(tree: Tree) -> None:
     assert found("b/y.py", "a", "b", "b/../a/x.py", str(root / "a" / "x.py")) == ["b/y.py", "a/x.py"]
 
 
+def test_a_file_has_its_own_name_and_not_that_of_a_link(tree: Tree) -> None:
+    root = tree("src/norm.py", "src/z/b.py", "other/c.py")
+    (root / "src" / "a_link.py").symlink_to("norm.py")
+    (root / "src" / "z" / "norm.py").symlink_to("../norm.py")
+    (root / "src" / "d_link.py").symlink_to("../other/c.py")
+    assert found("src") == ["src/d_link.py", "src/norm.py", "src/z/b.py"]
+    assert found("src/a_link.py", "src") == ["src/a_link.py", "src/d_link.py", "src/z/b.py"]
+
+
 @pytest.mark.parametrize("name", DEFAULT_EXCLUDE)
 def test_default_excludes_hold_below_a_folder_but_not_for_it(tree: Tree, name: str) -> None:
     tree(f"src/{name}/a.py", "src/b.py")
