@@ -100,7 +100,7 @@ class Settings:
             # Outside of the working folder, only patterns that hold at any depth can match.
             (
                 self.here if folder.is_relative_to(self.here) else Path(folder.anchor),
-                (*self.options.get("exclude", ()), *self.options.get("extend_exclude", ())),
+                (*_listed(self.options, "exclude"), *_listed(self.options, "extend_exclude")),
             ),
         )
         return tuple(self._compiled(root, patterns) for root, patterns in listed if patterns)
@@ -190,10 +190,14 @@ class Settings:
 _SELECTION = ("select", "extend_select", "ignore")
 
 
+def _listed(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return what an option names that takes lists with commas, and may be repeated."""
+    return tuple(part.strip() for value in options.get(name) or () for part in value.split(",") if part.strip())
+
+
 def _codes(options: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    given = options.get(name) or ()
-    codes = tuple(part.strip() for value in given for part in value.split(",") if part.strip())
-    if given and not codes:
+    codes = _listed(options, name)
+    if options.get(name) and not codes:
         raise UsageError(f"--{name.replace('_', '-')} names no rule", hint="`bnlint rule` lists them")
     return codes
 

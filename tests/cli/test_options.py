@@ -127,6 +127,13 @@ def test_show_files(cli: Cli) -> None:
     assert (result.code, result.out.split()) == (0, [str(Path("src/a.py")), str(Path("src/b.pyi"))])
 
 
+@pytest.mark.parametrize("option", ["--exclude", "--extend-exclude"])
+def test_patterns_may_be_a_list_with_commas(cli: Cli, option: str) -> None:
+    for name in ("src/a.py", "lib/b.py", "c.py", "d.py"):
+        cli.write(name, "")
+    assert cli("check", "--show-files", option, "src/, c.py", option, "lib").out == "d.py\n"
+
+
 def test_verbose_names_configuration_and_files(cli: Cli) -> None:
     cli.write("bnlint.toml", "")
     cli.write("sub/pyproject.toml", "[tool.bnlint]\n")
