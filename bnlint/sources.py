@@ -44,7 +44,7 @@ class Sources:
     @property
     def reader(self) -> Reader:
         """Reads this source for reports."""
-        return Reader({} if self.text is None else {str(self.files[0]): self.text})
+        return Reader({} if self.text is None else {str(path): self.text for path in self.files})
 
     @property
     def told(self) -> str:

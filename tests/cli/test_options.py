@@ -14,6 +14,7 @@ from terminal import BAD, FIXED, UNFIXABLE, UNUSED, Cli
 
 from bnlint.errors import InputError
 from bnlint.finding import Edit, Finding, Fix, Severity, SourceLocation
+from bnlint.report import FORMATS
 from bnlint.source import check as static
 from bnlint.source import files, followed
 from bnlint.source.lower import Lowered
@@ -281,7 +282,13 @@ class TestStdin:
 
     def test_an_excluded_name_is_passed_through(self, cli: Cli) -> None:
         cli.write("bnlint.toml", 'exclude = ["gen.py"]\nforce-exclude = true\n')
-        assert cli.lines("--stdin-filename", "gen.py", "-", stdin=BAD.encode()) == []
+        for output_format in FORMATS:
+            result = cli(
+                "check", "--output-format", output_format, "--stdin-filename", "gen.py", "-", stdin=BAD.encode()
+            )
+            assert (result.code, result.err) == (0, "no findings (no Python files)\n")
+        diff = cli("fix", "--diff", "--stdin-filename", "gen.py", "-", stdin=BAD.encode())
+        assert (diff.code, diff.out) == (0, "")
         assert cli("fix", "--stdin-filename", "gen.py", "-", stdin=BAD.encode()).out == BAD
 
     def test_a_file_of_that_name_is_not_read(self, cli: Cli) -> None:
