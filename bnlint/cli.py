@@ -16,7 +16,7 @@ from bnlint.errors import BnlintError, InputError, UsageError, told
 from bnlint.finding import Severity
 from bnlint.paths import is_here_gone
 from bnlint.report import FORMATS
-from bnlint.streams import set_up
+from bnlint.streams import forget_stdout, set_up
 
 _SEVERITIES = [severity.value for severity in Severity]
 
@@ -36,6 +36,11 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return command
 
     return apply
+
+
+def _switch(name: str, meaning: str) -> Callable[[Any], Any]:
+    """Return an option that wins over the configuration's key of that name, whichever way it is."""
+    return click.option(f"--{name}/--no-{name}", default=None, help=meaning)
 
 
 _config_options = _options(
@@ -63,10 +68,11 @@ _source_options = _options(
     click.option("--ignore", multiple=True, metavar="CODES", help="Not these rules."),
     click.option("--exclude", multiple=True, metavar="GLOBS", help="Leave these paths out (as in .gitignore)."),
     click.option("--extend-exclude", multiple=True, metavar="GLOBS", help="Leave these paths out too."),
-    click.option("--force-exclude", is_flag=True, help="Leave excluded paths out even where they are named."),
+    _switch("force-exclude", "Leave excluded paths out even where they are named."),
+    _switch("respect-gitignore", "Leave out what .gitignore files name, as is done without this option."),
     _config_options,
     click.option("--stdin-filename", metavar="NAME", help="What to call the source on stdin (target `-`)."),
-    click.option("--unsafe-fixes", is_flag=True, help="Let fixes change forward values."),
+    _switch("unsafe-fixes", "Let fixes change forward values."),
     click.option("--fail-on", type=click.Choice(_SEVERITIES), help="Least severity that exits 1 (default: warning)."),
     click.option("--baseline", type=Path, metavar="FILE", help="Do not report the findings in this file."),
     click.option(
@@ -255,7 +261,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         code = _stop()
     except BrokenPipeError:
-        _forget_stdout()
+        forget_stdout()
         code = 2
     except Exception as error:
         if os.environ.get("BNLINT_TRACEBACK"):
@@ -283,14 +289,9 @@ def _fail(error: BnlintError) -> int:
 
 def _unexpected(error: Exception) -> BnlintError:
     if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO):
-        _forget_stdout()
+        forget_stdout()
         return InputError(f"cannot be written: {error.strerror}", where="stdout")
     if isinstance(error, FileNotFoundError) and is_here_gone():
         return InputError("the working folder does not exist any more", hint="cd into one that does")
     what = f"bnlint failed on its own: {type(error).__name__}: {error}"
     return BnlintError(what, hint="set BNLINT_TRACEBACK=1 for the traceback, and report it")
-
-
-def _forget_stdout() -> None:
-    """Keep Python from writing once more, when it ends, what could not be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -173,9 +173,7 @@ class Settings:
         names = self._names(config)
         require_known(config, names)
         options = self.options
-        changes = {
-            name: options[name] for name in ("force_exclude", "unsafe_fixes", "output_format") if options.get(name)
-        }
+        changes = {name: options[name] for name in _TAKEN if options.get(name) is not None}
         if options.get("fail_on"):
             changes["fail_on"] = Severity(options["fail_on"])
         if options.get("exclude"):
@@ -187,6 +185,8 @@ class Settings:
         return _narrowed(replace(config, **changes), tuple(names), select, extend, ignore)
 
 
+#: the options that take the place of a key as they are
+_TAKEN = ("force_exclude", "respect_gitignore", "unsafe_fixes", "output_format")
 _SELECTION = ("select", "extend_select", "ignore")
 
 

@@ -25,6 +25,11 @@ def set_up() -> None:
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
+def forget_stdout() -> None:
+    """Keep Python from writing once more, when it ends, what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def read_stdin() -> bytes:
     """Read what comes on stdin, to its end.
 

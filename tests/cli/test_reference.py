@@ -19,10 +19,11 @@ ROOT = Path(__file__).parents[2]
 CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 OPTIONS = sorted(
     {
-        max(parameter.opts, key=len)
+        name
         for command in group.commands.values()
         for parameter in command.params
         if isinstance(parameter, click.Option)
+        for name in (max(parameter.opts, key=len), *parameter.secondary_opts)
     }
 )
 

@@ -18,6 +18,17 @@ def files(lines: list[str]) -> list[str]:
     return [line.split(":")[0] for line in lines]
 
 
+UNBIASED = """import torch
+from torch import nn
+
+
+class BatchNorm(nn.BatchNorm2d):
+    def forward(self, x):
+        mean = x.mean((0, 2, 3), keepdim=True)
+        var = x.var((0, 2, 3), keepdim=True)
+        x = (x - mean) / torch.sqrt(var + self.eps)
+        return x * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+"""
 ALL = ["a.py", "b.py", "sub/a.py", "sub/b.py", "sub/deep/a.py", "sub/deep/b.py"]
 
 
@@ -86,6 +97,26 @@ def test_excludes_are_relative_to_their_configuration(tree: Cli, monkeypatch: py
         "sub/deep/a.py",
         "sub/deep/b.py",
     ]
+
+
+def test_the_command_line_wins_over_a_switch_either_way(tree: Cli) -> None:
+    tree.write(".gitignore", "b.py\n")
+    tree.write("bnlint.toml", 'exclude = ["sub/"]\nforce-exclude = true\nrespect-gitignore = false\n')
+    assert files(tree.lines("sub/a.py", "a.py")) == ["a.py"]
+    assert files(tree.lines("sub/a.py", "a.py", "--no-force-exclude")) == ["sub/a.py", "a.py"]
+    assert files(tree.lines()) == ["a.py", "b.py"]
+    assert files(tree.lines("--respect-gitignore")) == ["a.py"]
+    tree.write("bnlint.toml", 'exclude = ["sub/"]\n')
+    assert files(tree.lines()) == ["a.py"]
+    assert files(tree.lines("--no-respect-gitignore")) == ["a.py", "b.py"]
+
+
+def test_unsafe_fixes_of_the_configuration_can_be_left_out(tree: Cli) -> None:
+    tree.write("bnlint.toml", "unsafe-fixes = true\n")
+    tree.write("norm.py", UNBIASED)
+    kept = tree("fix", "--diff", "--no-unsafe-fixes", "norm.py")
+    assert (kept.code, kept.out) == (0, "")
+    assert "unbiased=False" in tree("fix", "--diff", "norm.py").out
 
 
 @pytest.mark.parametrize("by", ["option", "configuration"])
