@@ -44,14 +44,19 @@ class Paper:
         """Return a console on the stream, or on a file."""
         from rich.console import Console
 
+        from bnlint.report.text import WIDEST_IN_A_FILE
+
+        plain = self.color == "never" or (self.color == "auto" and (file is not None or os.environ.get("NO_COLOR")))
         fixed: dict[str, Any] = {"file": file, "stderr": self.stderr, "highlight": False}
         if self.color == "always":
             fixed |= {"force_terminal": True, "no_color": False, "color_system": "standard"}
-        elif self.color == "never" or file is not None:
-            fixed |= {"no_color": True, "force_terminal": False if file is not None else None}
+        elif plain:  # neither colors nor bold
+            fixed |= {"color_system": None, "force_terminal": False if file is not None else None}
         console = Console(**fixed)
         if not console.width:  # COLUMNS=0, and what editors call a terminal
             console.width = 80
+        if console.is_terminal and not console.file.isatty() and "COLUMNS" not in os.environ:
+            console.width = WIDEST_IN_A_FILE  # the log of a CI run, in color
         return console
 
     def report(self, findings: Sequence[Finding], reader: Reader) -> None:

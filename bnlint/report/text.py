@@ -22,7 +22,8 @@ _ROLE_STYLES = {"statistic": "bold blue", "stop": "bold red", "use": "bold magen
 _GUTTER = "blue"
 _TAB = "    "
 _ELISION = "..."
-_WIDEST_IN_A_FILE = 160
+#: how many cells a row has where no terminal says it
+WIDEST_IN_A_FILE = 160
 _LEAST_SHOWN = 12
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -73,7 +74,7 @@ def render(
         console: Where to print; it decides about color, width and encoding.
         read_fixed: Gives the text of the file that a fix changes, before and after, or None where it cannot be told.
     """
-    width = console.width if console.is_terminal else _WIDEST_IN_A_FILE
+    width = console.width if console.is_terminal else WIDEST_IN_A_FILE
     paper = _Paper(width, console.encoding)
     for finding in findings:
         fixed = read_fixed(finding.fix) if finding.fix else None
@@ -89,7 +90,7 @@ def render_marks(
 
     For findings that are told elsewhere, such as those of many layers that share one line of source.
     """
-    paper = _Paper(console.width if console.is_terminal else _WIDEST_IN_A_FILE, console.encoding)
+    paper = _Paper(console.width if console.is_terminal else WIDEST_IN_A_FILE, console.encoding)
     marks: dict[str, dict[Mark, None]] = defaultdict(dict)
     for mark in (mark for finding in findings for mark in finding.marks):
         marks[mark.location.place][mark] = None

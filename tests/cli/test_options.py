@@ -217,7 +217,10 @@ def test_color(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     cli.write("a.py", BAD)
-    assert ("\x1b[1;31m" in cli("check", *option).out or "\x1b[31m" in cli("check", *option).out) is colored
+    out = cli("check", *option).out
+    assert ("\x1b[1;31m" in out or "\x1b[31m" in out) is colored
+    assert ("\x1b" in out) is colored  # bold is for those who want colors
+    assert "detached: no gradient flows through it" in out.splitlines()[0]  # in a log, no line is broken
 
 
 @pytest.mark.parametrize(
