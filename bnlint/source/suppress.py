@@ -17,7 +17,8 @@ _MEANT = re.compile(
     r"(?:(?<=^)|(?<=\s))#\s*bnlint\s*:\s*(?:ignore|disable|noqa|skip|off)\b(?:-file\b)?(?:\s*[\[(=:][^#]*)?",
     re.IGNORECASE,
 )
-_NOQA = re.compile(rf"#\s*noqa\s*:\s*(?P<codes>{_CODES})", re.IGNORECASE)
+#: as flake8 and ruff read it: blanks separate as commas do
+_NOQA = re.compile(r"#\s*noqa\s*:\s*(?P<codes>[A-Z]+[0-9]+(?:(?:\s*,\s*|\s+)[A-Z]+[0-9]+(?![A-Z]))*)", re.IGNORECASE)
 _NOT_CODE = {tokenize.NL, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT}
 
 

@@ -28,6 +28,8 @@ def kept(source: str, line: int, code: str = "BN101") -> bool:
         "# noqa: BN101",
         "# NOQA:BN101",
         "# noqa: E501, BN101 reason",
+        "# noqa: E501 BN101",
+        "# noqa: BN101 F401, E501",
         "# noqa: E501  # bnlint: ignore[BN101]",
     ],
 )

@@ -60,6 +60,8 @@ def test_silent(source: str) -> None:
         ("x = 1  # noqa: BN101\n", ["BN101"], "x = 1\n"),
         ("x = 1  # noqa: E501, BN101, F401 why\n", ["BN101"], "x = 1  # noqa: E501, F401 why\n"),
         ("x = 1  # noqa: BN101, E501\n", ["BN101"], "x = 1  # noqa: E501\n"),
+        ("x = 1  # noqa: E501 BN101 F401\n", ["BN101"], "x = 1  # noqa: E501, F401\n"),
+        ("x = 1  # noqa: BN101 2nd E2E test\n", ["BN101"], "x = 1\n"),
         ("x = 1  # bnlint: ignore[BN101, BN102]\n", ["BN101", "BN102"], "x = 1\n"),
         ("x = 1  # bnlint: ignore[ BN101 ,BN107 ] why\n", ["BN101"], "x = 1  # bnlint: ignore[ BN107 ] why\n"),
         ("x = 1  # bnlint: ignore[BN999]\n", ["BN999"], "x = 1\n"),
