@@ -125,15 +125,15 @@ def _is_python(source: bytes) -> bool:
 
 def _broken(path: str, error: BaseException) -> Finding:
     """Say why a file cannot be parsed."""
-    message, line, column = "is nested too deeply to be parsed", 1, 1
+    message, line, column = "nested too deeply for Python's own parser", 1, 1
     match error:
         case SyntaxError():
-            message, line, column = error.msg, error.lineno or 1, max(error.offset or 1, 1)
+            message, line, column = f"not valid Python: {error.msg}", error.lineno or 1, max(error.offset or 1, 1)
         case ValueError():
-            message = f"cannot be decoded: {error}"
+            message = f"not valid Python: cannot be decoded: {error}"
     rule = BY_CODE["BN001"]
     where = SourceLocation(path, line, column, line, column)
-    return Finding(rule.code, rule.name, rule.severity, f"not valid Python: {message.splitlines()[0]}", where)
+    return Finding(rule.code, rule.name, rule.severity, message.splitlines()[0], where)
 
 
 def _position(finding: Finding) -> tuple[int, int, str]:
