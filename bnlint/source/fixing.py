@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,8 +31,9 @@ class FixedFile:
 
     @property
     def count(self) -> int:
-        """How many findings in this file were fixed."""
-        return len(_in_file(self.findings, self.path)) - len(_in_file(self.left, self.path))
+        """How many findings in this file were fixed; one that a fix brought to light takes nothing off."""
+        before, after = (Counter(map(_what, _in_file(each, self.path))) for each in (self.findings, self.left))
+        return (before - after).total()
 
     @property
     def diff(self) -> str:
@@ -147,6 +149,11 @@ def add_ignores(
         replace(file, left=(*_in_file(left, file.path), *(elsewhere if not index else ())))
         for index, file in enumerate(written)
     ]
+
+
+def _what(finding: Finding) -> tuple[object, ...]:
+    """Return what stays the same of a finding while the text around it changes."""
+    return finding.code, finding.symbol, finding.statistic
 
 
 def _in_file(findings: Iterable[Finding], path: Path) -> list[Finding]:

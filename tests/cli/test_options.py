@@ -108,6 +108,31 @@ def test_check_fix_is_fix_and_then_check(cli: Cli) -> None:
     assert "fixed 1 finding in 1 file" in result.err
 
 
+#: the variance that normalizes also goes into a buffer: the fix of BN301 brings a note to light, BN205
+FEEDS_A_BUFFER = """import torch
+from torch import nn
+
+
+class BatchNorm(nn.BatchNorm1d):
+    def forward(self, x):
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean = x.mean(0)
+            var = x.var(0)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(var, self.momentum)
+        return (x - mean) / (torch.sqrt(var) + self.eps)
+"""
+
+
+def test_what_a_fix_brings_to_light_takes_nothing_off_what_it_fixed(cli: Cli) -> None:
+    cli.write("a.py", FEEDS_A_BUFFER)
+    assert cli.lines() == ["a.py:10:19: BN301", "a.py:14:30: BN302"]
+    assert cli("fix", "--unsafe-fixes").err.startswith("fixed 2 findings in 1 file; 1 left")
+    assert [line.split()[1] for line in cli.lines()] == ["BN205"]
+
+
 def test_statistics_count_what_is_found(cli: Cli) -> None:
     cli.write("a.py", BAD + "\n" + BAD.replace("f(x)", "g(x)"))
     cli.write("b.py", UNFIXABLE)
