@@ -96,6 +96,87 @@ MISSED = {
         return x - x.amin(1, keepdim=True).detach()
 """),
     ),
+    "definition in a try block": (
+        "only definitions that start at the left margin are seen; those below an `if` or a `try` are not",
+        module("""
+    try:
+        from a_faster_package import norm
+    except ImportError:
+
+        def norm(x):
+            return x - x.mean((0, 2, 3), keepdim=True).detach()
+"""),
+    ),
+    "class in a function": (
+        "a class that a function makes is not described",
+        module("""
+    def build(dims):
+        class Norm(nn.Module):
+            def forward(self, x):
+                return x - x.mean(dims, keepdim=True).detach()
+
+        return Norm()
+
+
+    def norm(x):
+        return build((0, 2, 3))(x)
+"""),
+    ),
+    "function in a function without arguments": (
+        "a function that takes no tensor is not followed, nor is what it gives back",
+        module("""
+    def build():
+        def center(x):
+            return x - x.mean((0, 2, 3), keepdim=True).detach()
+
+        return center
+
+
+    norm = build()
+"""),
+    ),
+    "lambda with a name": (
+        "a lambda is followed where a function calls it, and is no function to begin with",
+        module("""
+    norm = lambda x: x - x.mean((0, 2, 3), keepdim=True).detach()
+"""),
+    ),
+    "statistics that a constructor keeps": (
+        "what a constructor does with a tensor is not followed, but for those of data classes and tuples",
+        module("""
+    class Statistics:
+        def __init__(self, x):
+            self.mean = x.mean((0, 2, 3), keepdim=True).detach()
+
+
+    def norm(x):
+        return x - Statistics(x).mean
+"""),
+    ),
+    "context by another name": (
+        "a name of no_grad that is bound by an assignment outside of functions is not known",
+        module("""
+    frozen = torch.no_grad
+
+
+    def norm(x):
+        with frozen():
+            mean = x.mean((0, 2, 3), keepdim=True)
+        return x - mean
+"""),
+    ),
+    "context that a condition chooses": (
+        "which of two contexts is entered is not followed",
+        module("""
+    import contextlib
+
+
+    def norm(x):
+        with torch.no_grad() if x.requires_grad else contextlib.nullcontext():
+            mean = x.mean((0, 2, 3), keepdim=True)
+        return x - mean
+"""),
+    ),
     "absolute mean of a subtraction": (
         "a mean that centers after its sign is lost is no normalization that anybody writes",
         module("""
