@@ -102,7 +102,9 @@ class Config:
     )
     respect_gitignore: bool = _key(True, _flag, "Leave out what `.gitignore` files name.")
     per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = _key(
-        (), _ignores, "Rules to ignore in some files: patterns like those of `exclude`, with lists of rules."
+        (),
+        _ignores,
+        "Rules to ignore in some files (after `!`: in all others): patterns as in `exclude`, lists of rules.",
     )
     fail_on: Severity = _key(  # noqa: RUF009 (an enum cannot change)
         Severity.WARNING, _severity, "The least severity that makes the exit code 1: `error`, `warning` or `note`."

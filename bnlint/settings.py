@@ -14,7 +14,7 @@ from bnlint.config import Config, load, load_folder, matches, require_known, sel
 from bnlint.errors import UsageError
 from bnlint.finding import Finding, Severity
 from bnlint.paths import exists, is_folder
-from bnlint.source.patterns import Patterns
+from bnlint.source.patterns import Patterns, anchored
 from bnlint.vocabulary import NO_WORDS, Vocabulary
 
 if TYPE_CHECKING:
@@ -159,15 +159,20 @@ class Settings:
     def _compiled(self, root: Path, patterns: tuple[str, ...]) -> Patterns:
         key = (root, patterns)
         if key not in self._patterns:
-            self._patterns[key] = Patterns.compile(root, patterns)
+            self._patterns[key] = Patterns.compile(root, [anchored(pattern, root) for pattern in patterns])
         return self._patterns[key]
 
     def _ignored(self, config: Config, path: Path, codes: Collection[str]) -> bool:
-        root = self.root(config)
         return any(
-            any(matches(ignored, code) for code in codes) and self._compiled(root, (pattern,)).verdict(str(path))
+            any(matches(ignored, code) for code in codes) and self._is_meant(config, path, pattern)
             for pattern, ignored in config.per_file_ignores
         )
+
+    def _is_meant(self, config: Config, path: Path, pattern: str) -> bool:
+        """Whether a file is one that a pattern is for; with `!` in front it is for all others."""
+        plain = pattern.removeprefix("!")
+        matched = self._compiled(self.root(config), (plain,)).verdict(str(path)) is True
+        return matched != (plain != pattern)
 
     def _with_options(self, config: Config) -> Config:
         names = self._names(config)

@@ -38,6 +38,12 @@ def ignored(path: str, patterns: Sequence[Patterns]) -> bool:
     return next((verdict for each in patterns if (verdict := each.verdict(path)) is not None), False)
 
 
+def anchored(pattern: str, base: Path) -> str:
+    """Spell a pattern that names a path as people do (`./src`, or from the root) as one from the folder `base` on."""
+    without = next((head for head in ("./", os.path.join(base, "")) if pattern.startswith(head)), None)  # noqa: PTH118
+    return pattern if without is None else f"/{pattern.removeprefix(without)}"
+
+
 def _is_pattern(line: str) -> bool:
     from pathspec import GitIgnoreSpec
 

@@ -145,6 +145,22 @@ def test_per_file_ignores(tree: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tree.lines("../a.py") == ["../a.py:2:24: BN101"]
 
 
+def test_per_file_ignores_for_all_other_files(tree: Cli) -> None:
+    tree.write("bnlint.toml", '[per-file-ignores]\n"!sub/deep/" = ["ALL"]\n"!b.py" = ["BN104"]\n')
+    assert tree.lines() == ["sub/deep/a.py:2:24: BN101", "sub/deep/b.py:5:21: BN104"]
+    tree.write("bnlint.toml", '[per-file-ignores]\n"!a.py" = ["ALL"]\n"./sub/a.py" = ["ALL"]\n')
+    assert files(tree.lines()) == ["a.py", "sub/deep/a.py"]
+
+
+@pytest.mark.parametrize("spelled", ["./sub", "./sub/", "{here}/sub", "{here}/sub/", "{here}/sub/**"])
+def test_an_excluded_path_may_be_spelled_as_people_do(tree: Cli, spelled: str) -> None:
+    tree.write("lib/sub/a.py", BAD)
+    pattern = spelled.format(here=tree.folder)
+    assert files(tree.lines("--exclude", pattern)) == ["a.py", "b.py", "lib/sub/a.py"]
+    tree.write("bnlint.toml", f"exclude = ['{pattern}']\n")
+    assert files(tree.lines()) == ["a.py", "b.py", "lib/sub/a.py"]
+
+
 def test_per_file_ignores_hold_for_fix(tree: Cli) -> None:
     tree.write("bnlint.toml", '[per-file-ignores]\n"sub/**" = ["ALL"]\n')
     tree("fix", "--ignore", "BN104")
