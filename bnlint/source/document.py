@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from bnlint.source.project import Project
 from bnlint.source.suppress import suppressed
 from bnlint.source.text import SourceText, compatible
 from bnlint.source.unused import RULE as UNUSED
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 def inspect(source: bytes, path: str, project: Project | None = None) -> Checked:
@@ -108,13 +111,15 @@ def diff(before: bytes, after: bytes, path: str) -> str:
         return ""
     if not is_notebook(path):
         old, new = (SourceText.decode(content).text for content in (before, after))
-        return _unified(old, new, path)
+        return _unified(old, new, f"{path}\t" if " " in path else path)
     cells = zip(read_notebook(before, path).cells, read_notebook(after, path).cells, strict=True)
     return "".join(_unified(f"{old.text}\n", f"{new.text}\n", f"{path}:cell {old.number}") for old, new in cells)
 
 
 def _unified(old: str, new: str, name: str) -> str:
-    lines = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), name, name)
+    """Return a change as `patch` reads it: only a newline ends a line, and a tab the name of a file with blanks."""
+    old_lines, new_lines = (_LINE.findall(text) for text in (old, new))
+    lines = difflib.unified_diff(old_lines, new_lines, name, name)
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -106,6 +108,29 @@ def test_check_fix_is_fix_and_then_check(cli: Cli) -> None:
     assert [each["code"] for each in json.loads(result.out)] == ["BN104"]
     assert (result.code, cli.read("a.py")) == (1, FIXED)
     assert "fixed 1 finding in 1 file" in result.err
+
+
+#: text around a stop that is odd to split into lines
+ODD = {
+    "form feeds": "def f(x):\n\x0c\n    s = '\x1c\x85\u2028'\n    return x - x.mean().detach()\n",
+    "Windows": BAD.replace("\n", "\r\n"),
+    "no newline at the end": BAD.rstrip("\n"),
+    "old Macintosh": BAD.replace("\n", "\r"),
+}
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="needs patch")
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
+@pytest.mark.parametrize("name", ["a.py", "a folder/b c.py"])
+def test_patch_makes_of_the_diff_what_fix_does(cli: Cli, name: str, text: str) -> None:
+    path = cli.write(name, text)
+    diff = cli("fix", "--diff", ".").out
+    assert cli("fix", ".").code == 0
+    fixed = path.read_bytes()
+    assert fixed != text.encode()
+    cli.write(name, text)
+    subprocess.run(["patch", "-p0", "--binary", "-s"], input=diff.encode(), cwd=cli.folder, check=True)
+    assert path.read_bytes() == fixed
 
 
 #: the variance that normalizes also goes into a buffer: the fix of BN301 brings a note to light, BN205
