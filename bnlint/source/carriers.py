@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from bnlint.flow.ops import JOINING, SPELLED, Role, canonical, role
 from bnlint.source.outline import CALLED, STATISTICS, STOPPING, Outline
+from bnlint.source.toplevel import unfolded
 
 STATISTIC, STOP = 1, 2
 BOTH = STATISTIC | STOP
@@ -54,7 +55,7 @@ class Carriers:
 
     def read(self, tree: ast.Module) -> None:
         """Take in the functions and classes of a file."""
-        for node in tree.body:
+        for node in unfolded(tree.body):
             match node:
                 case ast.FunctionDef() | ast.AsyncFunctionDef():
                     self._add(Function((node.name, node.name), node), node.name)

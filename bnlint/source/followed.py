@@ -22,6 +22,7 @@ from bnlint.source.screen import Screened, blanked, reaching, screen
 from bnlint.source.spelling import absolute
 from bnlint.source.taint import joining
 from bnlint.source.text import SourceText, parsed
+from bnlint.source.toplevel import unfolded
 from bnlint.source.verdicts import Reported, reported
 from bnlint.source.view import View
 from bnlint.vocabulary import NO_WORDS, Vocabulary
@@ -82,7 +83,9 @@ def _wanted(tree: ast.Module, sketch: Outline, screened: Screened) -> frozenset[
     if joins is not None:
         near = reaching([unit for unit in sketch.units if (unit.top, unit.name) in joins], list(sketch.units), sketch)
         wanted = [unit for unit in wanted if unit not in screened.stopped or unit in near]
-    idle = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not _takes_tensors(node.args)}
+    idle = {
+        node.name for node in unfolded(tree.body) if isinstance(node, ast.FunctionDef) and not _takes_tensors(node.args)
+    }
     heirs: dict[str, list[str]] = defaultdict(list)
     for name, bases in sketch.bases.items():
         for base in bases:

@@ -10,12 +10,12 @@ from typing import Any
 from bnlint.source import syntax
 from bnlint.source.from_ast_expressions import BINARY, expression, maybe, parameters, placed
 from bnlint.source.syntax import Arg, Block, Else, Expression, Name, Statement
-from bnlint.source.toplevel import is_data
+from bnlint.source.toplevel import defining, is_data
 
 
 def module(body: Iterable[ast.stmt]) -> syntax.Module:
     """Make the syntax of a file from the statements at its top level; data is passed over."""
-    return syntax.Module(_statements(each for each in body if not is_data(each)))
+    return syntax.Module(list(defining(_statements(each for each in body if not is_data(each)))))
 
 
 def _statements(body: Iterable[ast.stmt]) -> Sequence[Statement]:

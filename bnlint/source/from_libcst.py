@@ -11,6 +11,7 @@ import libcst as cst
 
 from bnlint.source import syntax
 from bnlint.source.syntax import Block, Node
+from bnlint.source.toplevel import defining
 
 _OPERATORS = {
     "Add": "add",
@@ -36,7 +37,7 @@ _OPERATORS_OF = (cst.BaseBinaryOp, cst.BaseAugOp, cst.BaseCompOp, cst.BaseUnaryO
 
 def module(tree: cst.Module) -> syntax.Module:
     """Make the syntax of a file."""
-    return syntax.Module([_node(each) for each in _lines(tree.body)])
+    return syntax.Module(list(defining([_node(each) for each in _lines(tree.body)])))
 
 
 def code(node: cst.CSTNode) -> str:

@@ -6,7 +6,7 @@ A definition ends where the next one starts: what stands between two of them cou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 #: what starts at the left margin and may start something new, behind the end of the line above
@@ -18,12 +18,17 @@ _TOP = re.compile(
     r"|(?P<other>from|import|if|__all__)\b)",
     re.M,
 )
+#: a block at the top level whose branches may define something: `try: import … except ImportError: def …`
+_BLOCK = re.compile(r"\n(?:if|elif|else|try|except|finally|with)\b[^\n]*")
+_INSIDE = re.compile(
+    r"\n(?P<indent>[ \t]+)(?:(?P<deco>@)|(?:async[ \t]+)?def[ \t]+(?P<function>\w+)|class[ \t]+(?P<cls>\w+))"
+)
 _METHOD = re.compile(r"def[ \t]+(\w+)")
 _INDENT = re.compile(r"([ \t]+)(?:async[ \t]+)?$")
 #: how many lines of a decorator are looked through
 MAX_DECORATOR = 6
 #: the line of a definition, and the start of a statement behind it
-_HEAD = re.compile(r"^(?:async[ \t]+)?(?:def|class)[ \t]+\w+[ \t]*", re.M)
+_HEAD = re.compile(r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+\w+[ \t]*", re.M)
 _OTHER = re.compile(r"\n[^\s#)\]}]")
 _BASES = re.compile(r"\((.*?)\)\s*:", re.S)
 _DOTTED = re.compile(r"[^\W\d][\w.]*$")
@@ -59,22 +64,49 @@ class Segment:
 
 def segments_of(text: str) -> list[Segment]:
     """Find the definitions at the top level of a text without docstrings and comments (see `prose`)."""
-    starts: list[tuple[str, str, int]] = []
-    decorated: int | None = None
-    for match in _TOP.finditer(f"\n{text}"):
-        kind = str(match.lastgroup)
-        if kind == "deco":
-            decorated = match.start() if decorated is None else decorated
-            continue
-        start = match.start() if decorated is None or kind not in {"function", "cls"} else decorated
-        decorated = None
-        starts.append(("class" if kind == "cls" else kind, match[kind], start))
+    padded = f"\n{text}"
+    found = [*_starts(_TOP.finditer(padded)), *_inside(padded)]
+    starts = sorted(found, key=lambda each: (each[2], each[0] != "other"))  # a block ends where something else starts
     ends = [start for _, _, start in starts[1:]] + [len(text)]
     return [
         _segment(text, kind, name, start, end)
         for (kind, name, start), end in zip(starts, ends, strict=False)
         if kind != "other"
     ]
+
+
+def _starts(matches: Iterable[re.Match[str]]) -> Iterator[tuple[str, str, int]]:
+    """Yield the kind, the name and the offset of what starts, with its decorators."""
+    decorated: int | None = None
+    for match in matches:
+        kind = str(match.lastgroup)
+        if kind == "deco":
+            decorated = match.start() if decorated is None else decorated
+            continue
+        start = match.start() if decorated is None or kind not in {"function", "cls"} else decorated
+        decorated = None
+        yield ("class" if kind == "cls" else kind), match[kind], start
+
+
+def _inside(padded: str) -> Iterator[tuple[str, str, int]]:
+    """Yield what starts in a block at the top level, but in no other definition, and where such a block ends."""
+    for block in _BLOCK.finditer(padded):
+        margin = _OTHER.search(padded, block.end())
+        end = len(padded) if margin is None else margin.start()
+        found = list(_starts(_outermost(_INSIDE.finditer(padded, block.end(), end))))
+        yield from found
+        if found:
+            yield "other", "", end
+
+
+def _outermost(matches: Iterable[re.Match[str]]) -> Iterator[re.Match[str]]:
+    """Leave out what is further to the right than the definition above it."""
+    depth: int | None = None
+    for match in matches:
+        indent = len(match["indent"].expandtabs())
+        if depth is None or indent <= depth:
+            yield match
+            depth = indent
 
 
 def _segment(text: str, kind: str, name: str, start: int, end: int) -> Segment:

@@ -96,17 +96,6 @@ MISSED = {
         return x - x.amin(1, keepdim=True).detach()
 """),
     ),
-    "definition in a try block": (
-        "only definitions that start at the left margin are seen; those below an `if` or a `try` are not",
-        module("""
-    try:
-        from a_faster_package import norm
-    except ImportError:
-
-        def norm(x):
-            return x - x.mean((0, 2, 3), keepdim=True).detach()
-"""),
-    ),
     "class in a function": (
         "a class that a function makes is not described",
         module("""
