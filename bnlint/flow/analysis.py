@@ -107,13 +107,12 @@ class Analysis:
         return self.leaves[operand]
 
     def given_back(self, join: Join) -> list[Leaf]:
-        """List the statistics that a join gives to a tensor made of an input, rather than takes from it."""
-        if not self.derived[join.tensor]:
-            return []
+        """List the statistics that a join gives to a tensor made of an input, or of what they are of, rather than takes."""
         return [
             leaf
             for leaf in self.within(join.operand)
-            if (self.centers(leaf) if join.centers else self.scales(leaf))
+            if (self.derived[join.tensor] or not self.derived[self.sources[leaf.reduction].candidates[-1]])
+            and (self.centers(leaf) if join.centers else self.scales(leaf))
             and (leaf.negative if join.centers else leaf.inverted) != join.flipped
             and not (join.centers and leaf.inverted)
         ]

@@ -28,6 +28,16 @@ NOTED = {
             s = w.abs().mean().detach()  # BN101
             return torch.round((w / s).clamp(-1, 1)) * s
 """),
+    "quantizer of a parameter": module("""
+    class Quantized(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(width, width))
+
+        def forward(self, x):
+            s = self.weight.abs().amax().detach()  # BN101
+            return x @ (torch.round(self.weight / s) * s)
+"""),
     "style mixing": module("""
     class MixStyle(nn.Module):
         def forward(self, x):
