@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from bnlint.checkpoint.state_dicts import StateDict, mappings
+from bnlint.checkpoint.optimizers import OptimizerState, Shape, named, optimizers, unwrapped
+from bnlint.checkpoint.state_dicts import StateDict
 from bnlint.errors import RepairError
 
-_Shape = tuple[int, ...]
 _HINT = "leave out --adopt-torch-conventions: shapes then stay as they are"
 
 
@@ -23,7 +23,7 @@ class Held:
 
     key: str
     identity: int
-    shape: _Shape
+    shape: Shape
     parameter: bool
 
 
@@ -32,9 +32,9 @@ class Move:
     """What became of one tensor of a model: another key, another shape, or both."""
 
     key: str
-    shape: _Shape
+    shape: Shape
     new_key: str
-    new_shape: _Shape
+    new_shape: Shape
 
 
 def held(model: nn.Module) -> list[Held]:
@@ -77,18 +77,9 @@ def follow(content: object, states: Sequence[StateDict], made: Sequence[Move], b
     """
     for state in states if made else ():
         _follow_state_dict(state, made)
-    once = {item.identity: item for item in reversed(before) if item.parameter}  # an optimizer has a shared one once
-    own = {item.key: item.shape for item in before if once.get(item.identity) is item}
-    new_shapes = {move.key: move.new_shape for move in made if move.key in own and move.shape != move.new_shape}
-    for place, optimizer in optimizers(content) if new_shapes else ():
-        _follow_optimizer(place, optimizer, new_shapes, own)
-
-
-def optimizers(content: object) -> Iterator[tuple[str, MutableMapping[Any, Any]]]:
-    """Yield what `Optimizer.state_dict` gave, wherever it lies in a checkpoint."""
-    for place, found in mappings(content):
-        if isinstance(found.get("state"), Mapping) and isinstance(found.get("param_groups"), list):
-            yield place, found
+    prefixes = tuple(dict.fromkeys([*(state.prefix for state in states), ""]))
+    for optimizer in optimizers(content) if made else ():
+        _follow_optimizer(optimizer, {move.key: move for move in made}, before, prefixes)
 
 
 def _follow_state_dict(state: StateDict, made: Sequence[Move]) -> None:
@@ -101,56 +92,86 @@ def _follow_state_dict(state: StateDict, made: Sequence[Move]) -> None:
 
 
 def _follow_optimizer(
-    place: str, optimizer: Mapping[Any, Any], new_shapes: Mapping[str, _Shape], own: Mapping[str, _Shape]
+    optimizer: OptimizerState, made: Mapping[str, Move], before: Sequence[Held], prefixes: Sequence[str]
 ) -> None:
-    states = {number: state for number, state in optimizer["state"].items() if _shapes(state)}
-    names = _names(optimizer, states, own)
-    changed = {own[name] for name in new_shapes}
-    for number, state in states.items() if _belongs(states, names, own) else ():
-        alike = [names[number]] if number in names else [n for n in own if own[n] in _shapes(state) & changed]
-        shapes = {new_shapes.get(name, own[name]) for name in alike}
-        if len(shapes) > 1:
-            what = f"`{place}`: nothing tells whose state number {number} is, and its shape must follow its parameter's"
-            raise RepairError(what, hint=_HINT)
-        if not alike or alike[0] not in new_shapes:
-            continue
-        for key, value in state.items():
-            if isinstance(value, Tensor) and value.dim():
-                if tuple(value.shape) != own[alike[0]]:
-                    what = f"`{place}`: `{key}` of `{alike[0]}` is not shaped like its parameter, and cannot follow it"
-                    raise RepairError(what, hint=_HINT)
-                state[key] = _reshaped(value, new_shapes[alike[0]])
+    parameters = {item.key: item.shape for item in before if item.parameter}
+    once = {item.identity: item.key for item in reversed(before) if item.parameter}  # a shared one is trained once
+    own = {key: parameters[key] for key in parameters if key in once.values()}
+    found = named(optimizer.members, parameters, prefixes)
+    names = found or _numbered(optimizer, parameters, own, prefixes)
+    if not names:
+        _require_other(optimizer, made)
+    if names or _fits(optimizer, own):
+        for member in optimizer.slots:
+            _reshape(optimizer, member, names.get(member), made, own)
+    texts = found or named(optimizer.named, parameters, prefixes)
+    optimizer.rename({text: _renamed(text, made[key]) for text, key in texts.items() if key in made})
 
 
-def _shapes(state: Mapping[Any, Any]) -> set[_Shape]:
-    """Return the shapes of what an optimizer keeps of one parameter; counters of steps have none."""
-    return {tuple(value.shape) for value in state.values() if isinstance(value, Tensor) and value.dim()}
+def _reshape(
+    optimizer: OptimizerState, member: Any, name: str | None, made: Mapping[str, Move], own: Mapping[str, Shape]
+) -> None:
+    """Give what is kept of one parameter the shape that this has now; nothing if it is not told whose it is."""
+    shapes = {slot.shape for slot in optimizer.slots[member]}
+    changed = {move.shape for move in made.values() if move.shape != move.new_shape}
+    alike = [name] if name else [key for key in own if own[key] in shapes & changed]
+    new_shapes = {made[key].new_shape if key in made else own[key] for key in alike}
+    if len(new_shapes) > 1:
+        what = f"`{optimizer.place}`: nothing tells whose state number {member} is, and its shape must follow its"
+        raise RepairError(f"{what} parameter's", hint=_HINT)
+    move = made.get(alike[0]) if alike else None
+    if move is None or move.shape == move.new_shape:
+        return
+    for slot in optimizer.slots[member]:
+        if slot.shape != move.shape:
+            what = f"`{slot.name}` of `{move.key}` is not shaped like its parameter, and cannot follow it"
+            raise RepairError(f"`{optimizer.place}`: {what}", hint=_HINT)
+        slot.put(_reshaped(slot.value, move.new_shape))
 
 
-def _names(optimizer: Mapping[Any, Any], states: Mapping[Any, Any], own: Mapping[str, _Shape]) -> dict[Any, str]:
+def _numbered(
+    optimizer: OptimizerState, parameters: Mapping[str, Shape], own: Mapping[str, Shape], prefixes: Sequence[str]
+) -> dict[Any, str]:
     """Tell which parameter each number stands for: by the names an optimizer keeps, or all in the model's order."""
-    groups = optimizer["param_groups"]
-    numbers = [number for group in groups for number in group["params"]]
-    numbers = [number if number in states else str(number) for number in numbers]  # shards have texts for keys
-    if set(numbers) <= set(own):
-        return {name: name for name in numbers}
-    names = [name for group in groups for name in group.get("param_names", ())]
-    if len(names) == len(numbers) and set(names) <= set(own):
-        return dict(zip(numbers, names, strict=True))
-    if len(groups) == 1 and len(numbers) == len(own):
-        ordered = dict(zip(numbers, own, strict=True))
-        if all(own[ordered[number]] in _shapes(state) for number, state in states.items()):
+    members = optimizer.members
+    if len(optimizer.named) == len(members):
+        known = named(optimizer.named, parameters, prefixes)
+        found = {member: known[n] for member, n in zip(members, optimizer.named, strict=True) if n in known}
+        if found:
+            return found
+    if optimizer.groups == 1 and len(members) == len(own):
+        ordered = dict(zip(members, own, strict=True))
+        slots = optimizer.slots.items()
+        if all(member in ordered and own[ordered[member]] in {slot.shape for slot in kept} for member, kept in slots):
             return ordered
     return {}
 
 
-def _belongs(states: Mapping[Any, Any], names: Mapping[Any, str], own: Mapping[str, _Shape]) -> bool:
-    """Whether an optimizer trains this model and not another one, as far as names and shapes tell."""
-    shapes = Counter(shape for state in states.values() for shape in _shapes(state))
-    return bool(names) or shapes <= Counter(own.values())
+def _require_other(optimizer: OptimizerState, made: Mapping[str, Move]) -> None:
+    """Refuse names that end like a parameter of the model, and begin with what no key of its state dicts does."""
+    for member, kept in optimizer.slots.items():
+        ends = [
+            key for key in made if str(member).endswith(f".{key}") and {slot.shape for slot in kept} & {made[key].shape}
+        ]
+        if ends:
+            what = f"nothing tells whether `{member}` is the parameter `{ends[0]}` of this model, which changes"
+            raise RepairError(f"`{optimizer.place}`: {what}", hint=_HINT)
 
 
-def _reshaped(value: Any, shape: _Shape) -> Any:
+def _fits(optimizer: OptimizerState, own: Mapping[str, Shape]) -> bool:
+    """Whether an optimizer trains this model and not another one, as far as shapes tell."""
+    shapes = Counter(shape for kept in optimizer.slots.values() for shape in {slot.shape for slot in kept})
+    return shapes <= Counter(own.values())
+
+
+def _renamed(name: str, move: Move) -> str:
+    """Return a parameter's name in an optimizer's state, after its key changed."""
+    if name.endswith(move.key):
+        return name.removesuffix(move.key) + move.new_key
+    return name.removesuffix(unwrapped(move.key)) + unwrapped(move.new_key)
+
+
+def _reshaped(value: Any, shape: Shape) -> Any:
     """Give a tensor another shape on the memory that it has, so that whoever shares it still does."""
     if not isinstance(value, Tensor) or tuple(value.shape) == shape:
         return value
