@@ -61,20 +61,24 @@ def write(path: Path, fill: Callable[[BinaryIO], object], verify: Callable[[Path
 def new_folder(path: Path) -> Iterator[Path]:
     """Let a folder be filled under another name beside its place, which it takes in the end, whole or not at all.
 
+    What killed runs have left beside its place is removed.
+
     Raises:
         InputError: There is something in its place, or it cannot be written.
     """
     if os.path.lexists(path):
         raise InputError("exists, and a folder is written only where nothing is", where=str(path))
     with _told(path):
-        temporary = path.with_name(f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}")
-        temporary.mkdir()
+        _remove_leftovers(path.parent)
+        temporary, lock = _made(path)
         try:
             yield temporary
             _sync_folder(temporary)
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            if lock is not None:
+                os.close(lock)
         _sync_folder(path.parent)
 
 
@@ -143,7 +147,21 @@ def _opened(target: Path) -> tuple[Path, BinaryIO]:
         file.close()  # another run took it for a leftover in the moment before it was locked
 
 
-def _locked(file: BinaryIO) -> bool:
+def _made(target: Path) -> tuple[Path, int | None]:
+    """Make a temporary folder beside the target, and lock it where folders can be."""
+    while True:
+        path = target.with_name(f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}")
+        path.mkdir()
+        if flock is None:
+            return path, None
+        with suppress(FileNotFoundError):  # another run took it for a leftover in the moment before it was locked
+            lock = os.open(path, os.O_RDONLY)
+            if not _locked(lock) or path.exists():
+                return path, lock
+            os.close(lock)
+
+
+def _locked(file: BinaryIO | int) -> bool:
     try:
         flock(file, LOCK_EX | LOCK_NB)
     except OSError:
@@ -152,13 +170,18 @@ def _locked(file: BinaryIO) -> bool:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of runs that were killed: nobody holds their lock any more."""
+    """Remove the temporary files and folders of runs that were killed: nobody holds their lock any more."""
     if flock is None:
         return
     for leftover in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
-        with suppress(OSError), leftover.open("r+b") as file:
-            if _locked(file):
-                leftover.unlink()
+        with suppress(OSError):
+            folders = leftover.is_dir()
+            descriptor = os.open(leftover, os.O_NOFOLLOW | (os.O_RDONLY if folders else os.O_RDWR))
+            try:
+                if _locked(descriptor):
+                    shutil.rmtree(leftover) if folders else leftover.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _keep_owner_and_mode(target: Path, temporary: Path) -> None:
