@@ -46,14 +46,18 @@ def write(path: Path, fill: Callable[[BinaryIO], object], verify: Callable[[Path
         with _temporary(target) as (temporary, file):
             fill(file)
             file.flush()
-            os.fsync(file.fileno())
-            if target.exists():
-                _keep_owner_and_mode(target, temporary)
-            if verify is not None:
-                verify(temporary)
-            if flock is None:
-                file.close()
-            temporary.replace(target)
+            with temporary.open("r+b") as written:  # which safetensors writes under another name, and renames
+                os.fsync(written.fileno())
+                if flock is None:
+                    file.close()
+                    written.close()
+                else:
+                    _locked(written)
+                if target.exists():
+                    _keep_owner_and_mode(target, temporary)
+                if verify is not None:
+                    verify(temporary)
+                temporary.replace(target)
         _sync_folder(target.parent)
 
 
