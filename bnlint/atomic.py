@@ -44,9 +44,13 @@ def write(path: Path, fill: Callable[[BinaryIO], object], verify: Callable[[Path
         _require_writable(target)
         _remove_leftovers(target.parent)
         with _temporary(target) as (temporary, file):
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             fill(file)
             file.flush()
-            with temporary.open("r+b") as written:  # which safetensors writes under another name, and renames
+            with temporary.open(
+                "r+b"
+            ) as written:  # another one: safetensors writes under a name of its own, and renames
+                temporary.chmod(mode)
                 os.fsync(written.fileno())
                 if flock is None:
                     file.close()

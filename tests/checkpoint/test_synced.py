@@ -64,3 +64,5 @@ def test_what_is_being_verified_is_no_leftover(tmp_path, write):
 
     save(load(tmp_path / "a"), tmp_path / "b", verify=meanwhile)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "other"}
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "b").stat().st_mode == (tmp_path / "plain").stat().st_mode
