@@ -134,6 +134,8 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
         made = (output, digest(output)) if repaired.written else None
         document = proof(repaired.certificates, device, (path, before), made, __version__)
         write(certificate, json.dumps(document, indent=2) + "\n")
+    for layer, problem in repaired.problems:
+        click.echo(f"not measured: {layer}: {problem}", err=True)
     if not quiet:
         from bnlint.report.certificates import render
         from bnlint.report.state_dicts import render as render_state_dict
@@ -142,8 +144,15 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
         if repaired.states and repaired.certificates:
             render_state_dict(repaired.certificates, paper, _outcome(repaired, path, output, options["model"], adopt))
         else:
-            told = batches is not None
-            render(repaired.certificates, paper, path=path, output=output, needs=repaired.needs, recalibrated=told)
+            render(
+                repaired.certificates,
+                paper,
+                path=path,
+                output=output,
+                needs=repaired.needs,
+                recalibrated=batches is not None,
+                right=_right(repaired),
+            )
 
 
 @contextlib.contextmanager
@@ -173,6 +182,17 @@ def inspect(path: Path, output_format: str) -> int:
     else:
         render(found, one_line(str(path)), Paper().console())
     return 0
+
+
+def _right(repaired: Repaired) -> str:
+    """Say what was found where there is nothing to repair, and no more than was measured."""
+    if not repaired.measured:
+        return "no normalization was found that torch did not write"
+    return (
+        "every layer's gradient is right"
+        if not repaired.problems
+        else "the gradient of what could be measured is right"
+    )
 
 
 def _outcome(repaired: Repaired, path: Path, output: Path, model: str, adopt: bool) -> Outcome:

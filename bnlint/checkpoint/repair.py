@@ -46,6 +46,8 @@ class Repaired:
         states: The state dicts of a file that holds no model, in words; the layers to repair are in its code.
         moved: The tensors of a model that got another key or shape.
         origins: The classes of the layers with a wrong gradient.
+        measured: How many layers were measured.
+        problems: The layers that could not be, and why.
     """
 
     certificates: tuple[Certificate, ...]
@@ -54,6 +56,8 @@ class Repaired:
     states: tuple[str, ...] = ()
     moved: tuple[Move, ...] = ()
     origins: tuple[Origin, ...] = ()
+    measured: int = 0
+    problems: tuple[tuple[str, str], ...] = ()
 
 
 def repair_checkpoint(
@@ -113,7 +117,9 @@ def repair_checkpoint(
     written = bool(certificates or recalibrate) and _written(found, moved, output, trust)
     states_told = tuple(state.name for state in found.states)
     needs = () if found.states else _needs(found)
-    return Repaired(tuple(certificates), written, needs, states_told, tuple(moved), origins)
+    problems = tuple((item.layer.path, item.problem) for item in checked if item.problem is not None)
+    measured = len(checked) - len(problems)
+    return Repaired(tuple(certificates), written, needs, states_told, tuple(moved), origins, measured, problems)
 
 
 @contextmanager

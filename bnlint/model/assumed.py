@@ -11,8 +11,8 @@ from torch.jit import ScriptModule
 from bnlint.model.inputs import random_tensor
 from bnlint.model.shapes import shapes_of
 
-#: sizes of images to try: small ones, then what most image models are made for
-_IMAGES = (32, 64, 224)
+#: sizes of images to try: small ones, what most models of images are made for, and others that one may be made for
+_IMAGES = (32, 64, 224, 28, 8, 16, 48, 96, 128, 256, 299)
 
 #: a shape, and a type where it is not that of the parameters
 _Shape = tuple[tuple[int, ...], torch.dtype | None]

@@ -19,11 +19,11 @@ from bnlint.model.assumed import assumed, described
 from bnlint.model.callers import of_user, require_module
 from bnlint.model.capture import Capture, capture
 from bnlint.model.harm import Compared, Watched, harms, together
-from bnlint.model.lower import Lowered, location_of
+from bnlint.model.lower import Lowered, location_of, lower
 from bnlint.model.measure import Measured
 from bnlint.model.region import Region, cut_out, is_activation
-from bnlint.model.shapes import Call, channels
-from bnlint.model.sites import owner
+from bnlint.model.shapes import Call, candidates, channels
+from bnlint.model.sites import owner, sites_of
 from bnlint.model.state import without_hooks
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
@@ -94,7 +94,19 @@ def find_layers(model: nn.Module, args: tuple[Any, ...] = (), kwargs: Mapping[st
 
 def layers_alone(model: nn.Module) -> list[Layer]:
     """Find the custom normalization layers of a model that is not run, each to be measured on its own."""
-    return [_layer(path, m, None) for path, m in model.named_modules() if is_custom_norm(m)]
+    return [_layer(path, m, None) for path, m in model.named_modules() if is_custom_norm(m) or _normalizes(m)]
+
+
+def _normalizes(module: nn.Module) -> bool:
+    """Whether a layer that has no name for it normalizes, as a step of its own shows."""
+    if type(module).__module__.startswith("torch.nn.") or next(module.children(), None) is not None:
+        return False
+    for args, kwargs in candidates(module, None):
+        try:
+            return bool(sites_of(lower(capture(module, args, kwargs).graph_module, module)))
+        except BnlintError:
+            continue
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from bnlint.model.state import detached_copy
 
+#: how names of running variances and of their roots end
+_SPREADS = ("var", "variance", "std")
+
 
 def disturbed(layer: nn.Module) -> nn.Module:
     """Copy a layer in float64, with values of its own in each parameter and running statistic.
@@ -26,4 +29,11 @@ def _values(name: str, like: Tensor, seed: int) -> Tensor:
     if not like.is_floating_point():
         return like + 3
     values = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return values.abs() + 0.5 if name == "running_var" else values + 0.25
+    return values.abs() + 0.5 if _spreads(name, like) else values + 0.25
+
+
+def _spreads(name: str, like: Tensor) -> bool:
+    """Whether a buffer may hold running variances, of which a root is taken: by its name, or as none is negative."""
+    if isinstance(like, nn.Parameter):
+        return False
+    return name.endswith(_SPREADS) or bool((like > 0).all())

@@ -25,6 +25,7 @@ def render(
     output: Path,
     needs: Sequence[str],
     recalibrated: bool = False,
+    right: str = "every layer's gradient is right",
 ) -> None:
     """Print the certificates of a repaired checkpoint.
 
@@ -35,11 +36,12 @@ def render(
         output: The one that was written.
         needs: Modules outside torch, torchvision and timm that the output refers to.
         recalibrated: Whether running statistics were recomputed.
+        right: What to say where there is nothing to repair.
     """
     written = f"{path} → {output}: written, read back and compared"
     if not certificates:
         then = f"\n{_RECALIBRATED}\n{written}" if recalibrated else ", nothing written"
-        console.print(Text(f"{path}: every layer's gradient is right; nothing to repair{then}"))
+        console.print(Text(f"{path}: {right}; nothing to repair{then}"))
         return
     became = print_table(certificates, console)
     for line in _conclusion(certificates, became, recalibrated):

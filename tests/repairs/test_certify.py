@@ -144,6 +144,14 @@ def test_a_disturbed_copy_hides_nothing_and_depends_on_names_only():
     assert not layer.weight.any() and layer.weight.dtype is torch.float32
 
 
+@pytest.mark.parametrize("name", ["moving_var", "running_std", "spread"])
+def test_what_a_root_may_be_taken_of_stays_positive(name):
+    layer = nn.Module()
+    layer.weight = nn.Parameter(torch.ones(9))
+    layer.register_buffer(name, torch.ones(9) if name == "spread" else torch.zeros(9))
+    assert bool((disturbed(layer).get_buffer(name) > 0).all()) and not (disturbed(layer).weight > 0).all()
+
+
 def test_where_only_finite_differences_tell_the_proof_says_what_they_said():
     assert replace(GOOD, numeric_error=1e-5).failure(adopted=False) is None
     for wrong in (0.2, math.nan):
