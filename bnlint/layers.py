@@ -5,7 +5,7 @@ A checkpoint that was repaired may hold these: names and arguments are stable.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -123,19 +123,19 @@ class UnstoppedNorm(nn.Module):
         programs: For "train" and for "eval": the rank of each input, the steps, the stores and the output. A step is
             the name of an operation, its arguments, its keyword arguments, and whether it records a gradient; its
             result is the next value after the inputs. A store is the name of an attribute and a value.
+        others: Programs for inputs of other ranks.
     """
 
     stands_for: str
     process_group: Any = None
     arguments: list[tuple[str, list[Any] | None]]
     programs: dict[str, tuple[list[int], list[Any], list[Any], Any]]
+    others: Sequence[dict[str, tuple[list[int], list[Any], list[Any], Any]]] = ()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the layer did, with gradients through its statistics."""
-        ranks, steps, stores, output = self.programs["train" if self.training else "eval"]
         values = self._given(args, kwargs)
-        if [tensor.dim() for tensor in values] != ranks:
-            raise RuntimeError(f"{self.stands_for} was repaired for inputs of {ranks} dimensions")
+        steps, stores, output = self._program([tensor.dim() for tensor in values])
         for name, given, named, recorded in steps:
             positional = [self._value(item, values) for item in given]
             keywords = {key: self._value(item, values) for key, item in named.items()}
@@ -147,6 +147,17 @@ class UnstoppedNorm(nn.Module):
         for name, item in stores:
             self._store(name, self._value(item, values))
         return self._value(output, values)
+
+    def _program(self, ranks: list[int]) -> tuple[list[Any], list[Any], Any]:
+        """Return steps, stores and output for inputs of these ranks."""
+        mode = "train" if self.training else "eval"
+        for programs in (self.programs, *self.others):
+            known, steps, stores, output = programs[mode]
+            if known == ranks:
+                return steps, stores, output
+        told = ", ".join(str(programs[mode][0]) for programs in (self.programs, *self.others))
+        what = f"{self.stands_for} was repaired for inputs of {told} dimensions, and gets {ranks}"
+        raise RuntimeError(f"{what}: repair it again on such inputs, with --input")
 
     def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Sort the arguments of a call, which must be those that the layer was repaired for."""

@@ -89,6 +89,8 @@ def _told(layers: Sequence[LayerOverview]) -> str:
     if measured:
         beside = f", {native} more {'are' if native != 1 else 'is'} torch's own" if native else ""
         return f"{measured} normalization layer{'s' * (measured != 1)} measured{beside}"
+    if native == 1:
+        return "1 normalization layer, which is torch's own"
     return f"{native} normalization layers, all of them torch's own" if native else "no normalization found"
 
 

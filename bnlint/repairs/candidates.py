@@ -15,9 +15,11 @@ from bnlint.operations import all_reduced
 from bnlint.repairs.behavior import recognize_by_behavior
 from bnlint.repairs.certify import Proof, prove, require_same_tensors
 from bnlint.repairs.conventions import Conventions, conventions_of
+from bnlint.repairs.families import BATCH, INSTANCE
 from bnlint.repairs.native import build, flatten
+from bnlint.repairs.ranks import other_ranks, with_other_ranks
 from bnlint.repairs.recognize import Recipe, ReshapedError, recognize
-from bnlint.repairs.samples import call_of, samples_of, samples_of_call
+from bnlint.repairs.samples import call_of, first_of, samples_of, samples_of_call
 from bnlint.repairs.unstop import asks_for_sizes, unstop
 
 NATIVE, UNSTOP, COLLECTIVE, REFUSED = "native", "unstop", "collective", "refused"
@@ -41,6 +43,7 @@ def native_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate
     module = layer.module
     require_one_tensor(layer)
     recipe = _recipe(layer, measured)
+    _require_rank(layer, recipe)
     if asks_for_sizes(module, call_of(module, layer.call), recipe.fixed):
         raise RepairError("what it does depends on the size of its input")
     found, momentum = conventions_of(module, recipe)
@@ -80,9 +83,19 @@ def unstopped_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candid
     built = unstop(layer.module, call)
     require_same_tensors(layer.module, built)
     proof = prove(layer.module, built, samples_of_call(layer.module, built, call), adopted=False)
+    if proof.failure(adopted=False) is None:
+        proof = with_other_ranks(layer.module, built, call, proof)
     steps = built.programs["train"][1]
     rung = COLLECTIVE if any(name == all_reduced.__name__ for name, *_ in steps) else UNSTOP
     return Candidate(built, proof, proof.failure(adopted=False), rung)
+
+
+def _require_rank(layer: Layer, recipe: Recipe) -> None:
+    """See that no input of another rank may come than torch's layer takes, where none was seen."""
+    if layer.call is None and recipe.family in (BATCH, INSTANCE):
+        ranks = {first_of(call).dim() for call in other_ranks(layer.module, call_of(layer.module, None))}
+        if not ranks | {recipe.rank} <= {2, 3} and ranks:
+            raise RepairError("nothing tells how many dimensions its inputs have, and torch's layers take one number")
 
 
 def require_one_tensor(layer: Layer) -> None:
