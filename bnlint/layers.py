@@ -108,6 +108,10 @@ class FusedBatchNorm3d(FusedBatchNorm, nn.BatchNorm3d):
     """For inputs of shape (N, C, D, H, W)."""
 
 
+#: what a layer does under `no_grad`, if that is something else, is kept for its mode with this behind
+WITHOUT_GRADIENTS = " without gradients"
+
+
 class UnstoppedNorm(nn.Module):
     """A normalization as its author wrote it, operation by operation, without the stops of its statistics.
 
@@ -120,9 +124,10 @@ class UnstoppedNorm(nn.Module):
         process_group: The processes that share statistics, None for all or where none are shared.
         arguments: For each argument of a call its name, and the one value that it may have, in a list; None for a
             tensor.
-        programs: For "train" and for "eval": the rank of each input, the steps, the stores and the output. A step is
-            the name of an operation, its arguments, its keyword arguments, and whether it records a gradient; its
-            result is the next value after the inputs. A store is the name of an attribute and a value.
+        programs: For "train" and "eval", and for each under `no_grad` where that matters: the rank of each input, the
+            steps, the stores and the output. A step is the name of an operation, its arguments, its keyword arguments,
+            and whether it records a gradient; its result is the next value after the inputs. A store is the name of an
+            attribute and a value.
         others: Programs for inputs of other ranks.
     """
 
@@ -151,6 +156,8 @@ class UnstoppedNorm(nn.Module):
     def _program(self, ranks: list[int]) -> tuple[list[Any], list[Any], Any]:
         """Return steps, stores and output for inputs of these ranks."""
         mode = "train" if self.training else "eval"
+        if mode + WITHOUT_GRADIENTS in self.programs and not torch.is_grad_enabled():
+            mode += WITHOUT_GRADIENTS
         for programs in (self.programs, *self.others):
             known, steps, stores, output = programs[mode]
             if known == ranks:

@@ -34,16 +34,17 @@ def recognize_by_behavior(layer: nn.Module, measured: Measured, call: Call | Non
         RepairError: None does.
     """
     names = {name for name, _ in layer.named_parameters()}
-    if names <= {"weight", "bias"}:
-        for dims, centers, groups in _candidates(measured.shape):
-            eps = _eps(layer, measured.shape, _Moments(dims, centers, groups))
-            if eps is not None:
-                if groups > 1 and any(parameter.dim() > 1 for parameter in layer.parameters()):
-                    raise RepairError("its parameters are not shaped (C,)")
-                shape = real_shape(layer, measured, dims, call)
-                family = GROUP if groups > 1 else family_of(layer, shape, dims, centers=centers, real=call is not None)
-                weight, bias = (name if name in names else None for name in ("weight", "bias"))
-                return Recipe(family, shape, dims, eps, weight, bias, groups)
+    if not names <= {"weight", "bias"}:
+        raise RepairError("how it normalizes cannot be seen, and its parameters are not called `weight` and `bias`")
+    for dims, centers, groups in _candidates(measured.shape):
+        eps = _eps(layer, measured.shape, _Moments(dims, centers, groups))
+        if eps is not None:
+            if groups > 1 and any(parameter.dim() > 1 for parameter in layer.parameters()):
+                raise RepairError("its parameters are not shaped (C,)")
+            shape = real_shape(layer, measured, dims, call)
+            family = GROUP if groups > 1 else family_of(layer, shape, dims, centers=centers, real=call is not None)
+            weight, bias = (name if name in names else None for name in ("weight", "bias"))
+            return Recipe(family, shape, dims, eps, weight, bias, groups)
     raise RepairError("how it normalizes cannot be seen, and what it gives is not what one of torch's gives")
 
 

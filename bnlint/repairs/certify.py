@@ -110,7 +110,8 @@ def require_same_tensors(before: nn.Module, after: nn.Module) -> None:
 def _outputs(before: nn.Module, after: nn.Module, call: Call, *, counts: bool) -> tuple[float, float, float]:
     """Compare outputs in training and in eval mode, and the buffers, over several steps; the counter if it `counts`.
 
-    One step more shows a momentum that changes, a small batch shows an eps in another place. Evaluation gets other data
+    One step more shows a momentum that changes, a small batch shows an eps in another place, one step without
+    gradients what depends on them. Evaluation gets other data
     than training, or updates that it makes would not show.
     """
     old, new = (detached_copy(layer).double() for layer in (before, after))
@@ -121,12 +122,12 @@ def _outputs(before: nn.Module, after: nn.Module, call: Call, *, counts: bool) -
     output_errors: list[float] = []
     eval_errors: list[float] = []
     buffer_errors = [0.0]
-    with torch.no_grad():
-        for scale in (1.0, 2.0, 1e-4):
-            for training, errors, value in ((True, output_errors, values[0]), (False, eval_errors, values[1])):
+    for scale, grad in ((1.0, True), (2.0, True), (1e-4, True), (1.0, False)):
+        for training, errors, value in ((True, output_errors, values[0]), (False, eval_errors, values[1])):
+            with torch.set_grad_enabled(grad):
                 ours, theirs = (_run(layer.train(training), _replaced(call, scale * value)) for layer in (new, old))
-                errors.extend(_differences(ours, theirs))
-                buffer_errors += _differences(_buffers(new, names), _buffers(old, names))
+            errors.extend(_differences(ours, theirs))
+            buffer_errors += _differences(_buffers(new, names), _buffers(old, names))
     return _worst(output_errors), _worst(eval_errors), _worst(buffer_errors)
 
 
@@ -222,6 +223,7 @@ def _differences(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> list[float
 def _difference(ours: Tensor, theirs: Tensor) -> float:
     if ours.shape != theirs.shape:
         return float("inf")
-    scale = max(float(ours.double().norm()), float(theirs.double().norm()), 1e-300)
-    distance = float((ours.double() - theirs.double()).norm())
+    ours, theirs = ours.detach().double(), theirs.detach().double()
+    scale = max(float(ours.norm()), float(theirs.norm()), 1e-300)
+    distance = float((ours - theirs).norm())
     return 0.0 if distance == 0.0 else distance / scale

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 from bnlint.errors import RepairError
 from bnlint.flow.sites import Statistic, find_sites
 from bnlint.flow.traits import Gradient
-from bnlint.layers import UnstoppedNorm
+from bnlint.layers import WITHOUT_GRADIENTS, UnstoppedNorm
 from bnlint.model.calls import name_of
 from bnlint.model.capture import plain_run
 from bnlint.model.lower import Lowered, lower
@@ -48,7 +48,10 @@ def unstop(layer: nn.Module, call: Call, *, held: bool = True) -> UnstoppedNorm:
     for mode in ("train", "eval"):
         programs[mode], count, groups[mode] = _program(layer, call, mode, held=held)
         removed += count if mode == "train" else 0
-    if groups["eval"] not in (None, groups["train"]):
+        without = mode + WITHOUT_GRADIENTS
+        if _differ(layer, call, mode, without):
+            programs[without], _, groups[without] = _program(layer, call, without, held=held)
+    if any(group not in (None, groups["train"]) for group in groups.values()):
         raise RepairError("it exchanges its statistics in more than one group of processes")
     if not removed:
         raise RepairError("no stop that can be taken out is seen on the way of its statistics")
@@ -87,6 +90,12 @@ def _matters(comparison: fx.Node, fixed: Collection[int]) -> bool:
     return asked and not of_one_value
 
 
+def _differ(layer: nn.Module, call: Call, one: str, other: str) -> bool:
+    """Whether a layer does something else in another mode, as under `no_grad`, which some take for evaluation."""
+    graphs = [_recorded(layer, call, mode, torch.float32)[0].graph for mode in (one, other)]
+    return _calls(graphs[0]) != _calls(graphs[1])
+
+
 def _program(layer: nn.Module, call: Call, mode: str, *, held: bool) -> tuple[Program, int, Any]:
     """Write down what a layer does in a mode; say how many stops were taken out of it, and in which group it shares."""
     recording, removed, given = _recorded(layer, call, mode, torch.float32)
@@ -99,12 +108,14 @@ def _program(layer: nn.Module, call: Call, mode: str, *, held: bool) -> tuple[Pr
     removed += copies + sums
     if held:
         hold_to_processes(recording.graph, group)
+    ranks = [tensor.dim() for tensor in given]
+    if mode.endswith(WITHOUT_GRADIENTS):
+        return program_of(recording.graph, recording.result, ranks, given[0].device), removed, group
     module, lowered, statistics, opened = _stopped(fx.GraphModule(recording.attributes, recording.graph))
     if not removable(lowered, statistics):
         names = sorted({lowered.graph[stop].name for s in statistics for stop in s.stops})
         raise RepairError(f"the stop of its statistics cannot be taken out by itself ({', '.join(names)})")
     graph = unstopped(module, lowered, statistics).graph
-    ranks = [tensor.dim() for tensor in given]
     program = program_of(graph, recording.result, ranks, given[0].device)
     return program, removed + opened + len(statistics), group
 
@@ -177,8 +188,9 @@ def _recorded(
 
     args, kwargs = tree_map_only(Tensor, fresh, call)
     with plain_run(), preserved(copy):
-        copy.train(mode == "train")
-        with _unchanged(copy), torch.autocast(given[0].device.type, torch.bfloat16, enabled=cast):
+        copy.train(mode.startswith("train"))
+        autocast = torch.autocast(given[0].device.type, torch.bfloat16, enabled=cast)
+        with _unchanged(copy), autocast, torch.set_grad_enabled(not mode.endswith(WITHOUT_GRADIENTS)):
             return *record_sized(copy, args, kwargs), given
 
 

@@ -96,3 +96,12 @@ def test_what_is_none_of_torchs_is_not_taken_for_one(own):
 def test_what_looks_like_torchs_at_one_scale_is_no_repair():
     layer = NumpyNorm((0, 2, 3), 4, own=lambda mean, var: (mean, var + 1e-3 * var.mean()))
     assert not repair(layer, data(1).float())[0].accepted
+
+
+def test_parameters_of_other_names_are_the_reason_where_they_are():
+    layer = NumpyNorm((0, 2, 3), 4)
+    layer.gamma = layer.weight
+    del layer.weight
+    layer.weight = torch.ones(4)
+    with pytest.raises(RepairError, match="its parameters are not called `weight` and `bias`"):
+        recognize_by_behavior(layer, measure(layer, ((data(1),), {})))
