@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ _DTYPES = {
     "ComplexDouble": "complex128",
 }  # fmt: skip
 _LONGEST = 60
+#: what Python writes so that it can be read as it is
+_KEYS = (str, bytes, int, float, complex, bool, type(None))
+#: how much of a tuple is shown where it is a key
+_KEY_ITEMS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +148,13 @@ def _entry(place: str, value: Any, found: Contents) -> Iterator[tuple[Any, Any]]
         found.values.append((place, _text(value)))
         return
     callee = _callee(value)
-    state = _pairs(value.state[-1]) if value.state and isinstance(value.state[-1], Node) else {}
+    state = dict(_pairs(value.state[-1])) if value.state else {}
     if "_parameters" in state and "_modules" in state:
         found.modules.append((place, printable(callee)))
         for name in ("_parameters", "_buffers", "_modules"):
-            yield from ((key, item) for key, item in _pairs(state.get(name)).items() if item is not None)
+            yield from ((key, item) for key, item in _pairs(state.get(name)) if item is not None)
     elif value.kind == "dict" or callee in _DICTS:
-        yield from _pairs(value).items()
+        yield from _pairs(value)
     elif value.kind in ("list", "tuple") and any(isinstance(item, Node) for item in value.args):
         yield from enumerate(value.args)
     elif value.kind in ("list", "tuple", "set", "frozenset"):
@@ -159,12 +163,27 @@ def _entry(place: str, value: Any, found: Contents) -> Iterator[tuple[Any, Any]]
         found.values.append((place, printable(callee or value.name or value.kind)))
 
 
-def _pairs(node: Any) -> Mapping[Any, Any]:
+def _pairs(node: Any) -> list[tuple[str, Any]]:
+    """Return what a dict holds, with its keys as texts; two keys may have one text."""
     if not isinstance(node, Node):
-        return {}
+        return []
     args = node.args if node.kind == "dict" else node.items
-    keys = [key if isinstance(key, str | int) else "?" for key in args[::2]]
-    return dict(zip(keys, args[1::2], strict=False))
+    return [(_key(key), value) for key, value in zip(args[::2], args[1::2], strict=False)]
+
+
+def _key(key: Any, *, inside: bool = False) -> str:
+    """Return a key as a text: a name as it is, plain values and tuples of them as Python writes them, else `?`."""
+    if isinstance(key, str) and not inside:
+        return key
+    if not isinstance(key, Node):
+        return _text(_written(key)) if isinstance(key, _KEYS) else "?"
+    if key.kind == "global":
+        return key.name
+    if key.kind != "tuple" or inside:
+        return "?"
+    items = [_key(item, inside=True) for item in key.args[:_KEY_ITEMS]]
+    more = ["…"] if len(key.args) > _KEY_ITEMS else []
+    return f"({', '.join(items + more)}{',' * (len(key.args) == 1)})"
 
 
 def _callee(node: Node) -> str:
@@ -191,5 +210,13 @@ def _tensor(place: str, value: Any) -> TensorEntry | None:
 
 
 def _text(value: Any) -> str:
-    text = printable(repr(value) if not isinstance(value, str) else value)
+    text = printable(_written(value) if not isinstance(value, str) else value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _written(value: Any) -> str:
+    """Write a value as Python does, but for integers that Python refuses to write."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else "?"

@@ -92,6 +92,35 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path, kind):
     assert "\n" not in str(caught.value)
 
 
+def test_keys_of_every_kind_are_told_apart(tmp_path):
+    held = {1: "int", 2.5: "float", None: "none", (1, "a", None): "pair", ((1,),): "deep", "k": "name"}
+    held |= {
+        torch.float16: "dtype",
+        frozenset({1}): "set",
+        frozenset({2}): "other",
+        tuple(range(50)): "long",
+        False: "no",
+    }
+    torch.save({"d": held, "t": {(0, 1): torch.zeros(2)}, "m": {7: nn.Linear(1, 1)}}, tmp_path / "a.pt")
+    found = contents(tmp_path / "a.pt")
+    told = dict.fromkeys(found.values)
+    expected = {"d.1": "int", "d.2.5": "float", "d.None": "none", "d.(1, 'a', None)": "pair"}
+    expected |= {"d.(?,)": "deep", "d.k": "name", "d.torch.float16": "dtype", "d.False": "no"}
+    expected |= {"d.(0, 1, 2, 3, 4, 5, 6, 7, …)": "long"}
+    assert set(expected.items()) <= set(told)
+    assert [place for place, value in found.values if value in ("set", "other")] == ["d.?", "d.?"]
+    assert next(t.place for t in found.tensors) == "t.(0, 1)" and found.modules == [
+        ("m.7", "torch.nn.modules.linear.Linear")
+    ]
+
+
+def test_a_hostile_key_is_short_and_cannot_steer_a_terminal(tmp_path):
+    torch.save({("\x1b[2J" * 100, 1 << 4000): 1, 10**5000: 2, "\x1b[2J": 10**5000}, tmp_path / "a.pt")
+    assert contents(tmp_path / "a.pt").values[-1][1] == "an integer of 16610 bits"
+    places = [place for place, _ in contents(tmp_path / "a.pt").values]
+    assert len(places) == 3 and all(place.isprintable() and len(place) < 200 for place in places)
+
+
 def test_what_is_shared_is_told_once(tmp_path):
     """Of tuples that each hold the one before twice a short file can make any number."""
     doubled = b"".join(b"q" + bytes([n]) + b"0h" + bytes([n]) + b"h" + bytes([n]) + b"\x86" for n in range(60))
