@@ -167,9 +167,13 @@ def _verify(file: Path, checkpoint: Checkpoint, trust: Trust) -> None:
 def _require_accepted(certificates: list[Certificate], path: Path) -> None:
     refused = [c for c in certificates if not c.accepted]
     if refused:
-        lines = "\n".join(f"  {c.module} ({c.class_before}): {c.reason}" for c in refused)
+        # Several normalizations that are written in one layer have a certificate each.
+        lines = "\n".join(
+            dict.fromkeys(f"  {c.module or '(the model)'} ({c.class_before}): {c.reason}" for c in refused)
+        )
+        count, all_of = (len({c.module for c in found}) for found in (refused, certificates))
         raise RepairError(
-            f"{len(refused)} of {len(certificates)} layers could not be repaired; nothing was written:\n{lines}",
+            f"{count} of {all_of} layers could not be repaired; nothing was written:\n{lines}",
             where=str(path),
             hint="correct the source instead: bnlint fix FILE.py",
         )

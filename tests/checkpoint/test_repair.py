@@ -172,6 +172,25 @@ def test_one_refused_layer_and_nothing_is_written(folder):
     assert list((folder / "out").iterdir()) == []
 
 
+class Ghost(nn.Module):
+    """Normalizes each half of a batch, and holds a layer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        halves = [(h - h.mean((0, 2, 3), keepdim=True).detach()) / h.std((0, 2, 3), keepdim=True) for h in x.chunk(2)]
+        return self.inner(torch.cat(halves))
+
+
+def test_a_layer_that_is_refused_is_told_once(folder):
+    path = saved(folder, net(Ghost()))
+    with pytest.raises(RepairError, match=r"1 of 1 layers could not be repaired") as error:
+        repair_checkpoint(path, folder / "out" / "r.pt", Trust({"Ghost": Ghost}))
+    assert error.value.what.count("Ghost):") == 1
+
+
 def test_in_place_is_atomic_too(folder):
     path = saved(folder, net())
 
