@@ -40,7 +40,8 @@ class Measured:
 def check(targets: Targets, options: Mapping[str, Any]) -> Measured:
     """Measure the models that were named; what they print goes to stderr."""
     quiet = options["quiet"]
-    with needing("torch", "models need", "torch"), contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
+    needed = needing("torch", "models need", "torch")
+    with _hints("check", options), needed, contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
         import torch
 
         from bnlint.checkpoint.compiled import load_compiled
@@ -103,7 +104,8 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
     """Repair a checkpoint, write it, and print what was proved."""
     quiet = options["quiet"]
     needed = needing("torch", "models need", "torch")
-    with _hints_of_fix(path, output), needed, contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
+    where = "--in-place" if output == path else f"-o {shlex.quote(str(output))}"
+    with _hints("fix", options, f" {where}"), needed, contextlib.redirect_stdout(sys.stderr), told_warnings(quiet):
         from bnlint.checkpoint.proof import digest, proof
         from bnlint.checkpoint.repair import repair_checkpoint
         from bnlint.model.inputs import parse_inputs, read_or_called, usable_device
@@ -158,17 +160,24 @@ def fix(path: Path, output: Path, options: Mapping[str, Any], *, adopt: bool, ce
 
 
 @contextlib.contextmanager
-def _hints_of_fix(path: Path, output: Path) -> Iterator[None]:
-    """Let hints that name the command to run name this one."""
+def _hints(verb: str, options: Mapping[str, Any], tail: str = "") -> Iterator[None]:
+    """Let hints that name the command to run name this one, with what was given to it."""
     try:
         yield
     except BnlintError as error:
-        command, _, rest = (error.hint or "").partition("bnlint check ")
-        if rest and not command:
-            options, gap, remark = rest.partition("   ")
-            where = "--in-place" if output == path else f"-o {shlex.quote(str(output))}"
-            error.hint = f"bnlint fix {options} {where}{gap}{remark}"
+        before, found, rest = (error.hint or "").partition("bnlint check ")
+        if found:
+            command, gap, remark = rest.partition("   ")
+            error.hint = f"{before}bnlint {verb} {command}{_given(options, command)}{tail}{gap}{remark}"
         raise
+
+
+def _given(options: Mapping[str, Any], command: str) -> str:
+    """Return the options of this run that a command to try lacks."""
+    named = [("--code", str(file)) for file in options["code"]] + [("--allow", name) for name in options["allow"]]
+    if options["model"] is not None and "--model" not in command:
+        named.append(("--model", options["model"]))
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in named)
 
 
 def inspect(path: Path, output_format: str) -> int:

@@ -222,6 +222,19 @@ def test_what_fix_asks_for_names_fix(user, cli):
         )
 
 
+def test_what_was_given_is_in_the_command_to_try(user, cli):
+    torch.save({"a": torch.distributions.Normal, "b": torch.distributions.Gamma}, "asks.pt")
+    given = ["--code", "train.py", "--allow", "torch.distributions.gamma"]
+    allowing = "--allow torch.distributions.normal.Normal --code train.py --allow torch.distributions.gamma"
+    assert cli("check", "asks.pt", *given)[2].splitlines()[-1] == f"  try: bnlint check asks.pt {allowing}"
+    assert (
+        cli("fix", "asks.pt", *given, "-o", "b.pt")[2].splitlines()[-1]
+        == f"  try: bnlint fix asks.pt {allowing} -o b.pt"
+    )
+    hint = cli("fix", "state.pt", "--code", "train.py", "-o", "b.pt")[2].splitlines()[-1]
+    assert hint.endswith("bnlint fix state.pt --model PKG.MODULE:FACTORY --code train.py -o b.pt")
+
+
 def test_what_the_output_needs_is_named_as_in_the_file(user, cli):
     """A class of the script that stays in the model has the name there that it had, wherever --code found it."""
     (user / "script.py").write_text(

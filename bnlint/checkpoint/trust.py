@@ -30,6 +30,7 @@ from bnlint.errors import InputError, UntrustedError, lacking
 _LAYERS = (
     "torch.nn.modules",
     "torch.nn.parallel",
+    "torch.optim.swa_utils",
     "torchvision.models",
     "torchvision.ops",
     "torchvision.transforms",
@@ -37,6 +38,8 @@ _LAYERS = (
     "timm.models",
     "bnlint.layers",
 )
+
+_COMPILED = "torch._dynamo.eval_frame.OptimizedModule"
 
 _HARMLESS = frozenset(
     {
@@ -248,7 +251,9 @@ def _untrusted(path: Path, refused: list[str], trust: Trust) -> UntrustedError:
     nameable = [name for name, why in objections.items() if why is None]
     own = [name.removeprefix("__main__.") for name in nameable if name.startswith("__main__.")]
     allow = [f" --allow {name}" for name in nameable if not name.startswith("__main__.")]
-    if len(nameable) < len(refused):
+    if _COMPILED in refused:
+        hint = "it holds what torch.compile returned: save its `_orig_mod`, or its state dict, where it was made"
+    elif len(nameable) < len(refused):
         hint = "no option names those with a reason beside them; do not load the file unless you know why it has them"
     else:
         code = " --code FILE.py" if own else ""

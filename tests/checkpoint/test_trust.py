@@ -202,3 +202,17 @@ def test_models_of_torchvision_load_unnamed(tmp_path):
         torch.save(model, path)
         x = torch.randn(1, 3, 32, 32)
         torch.testing.assert_close(load(path).content(x), model(x), rtol=0, atol=0)
+
+
+def test_an_averaged_model_of_torch_is_a_layer(tmp_path):
+    averaged = torch.optim.swa_utils.AveragedModel(nn.Sequential(nn.Linear(2, 2)))
+    torch.save({"swa": averaged}, tmp_path / "a.pt")
+    found = load(tmp_path / "a.pt").content["swa"]
+    assert type(found) is torch.optim.swa_utils.AveragedModel and type(found.module[0]) is nn.Linear
+
+
+def test_of_a_compiled_model_it_is_told_what_to_save(tmp_path):
+    torch.save({"m": torch.compile(nn.Linear(2, 2), backend="eager")}, tmp_path / "a.pt")
+    with pytest.raises(UntrustedError) as caught:
+        load(tmp_path / "a.pt")
+    assert "torch.compile returned: save its `_orig_mod`" in caught.value.hint
