@@ -70,9 +70,10 @@ class OptimizerState:
             _rekey(self.content, lambda key: _renamed_flat(key, names))
             return
         _rekey(self.content[_STATE], lambda key: names.get(key, key))
-        for group in self.content[_GROUPS]:
-            for key in {_PARAMS, _NAMES} & group.keys():
-                group[key] = type(group[key])(names.get(member, member) for member in group[key])
+        for group in _groups(self.content):
+            for key in (_PARAMS, _NAMES):
+                if isinstance(group.get(key), list | tuple):
+                    group[key] = type(group[key])(names.get(m, m) if isinstance(m, str) else m for m in group[key])
 
 
 def optimizers(content: object) -> Iterator[OptimizerState]:
@@ -128,11 +129,21 @@ def _of_groups(place: str, content: MutableMapping[Any, Any]) -> OptimizerState:
         for number, kept in content[_STATE].items()
         if isinstance(kept, MutableMapping)
     }
-    groups = [group for group in content[_GROUPS] if isinstance(group, Mapping)]
-    members = [member for group in groups for member in group.get(_PARAMS, ())]
+    groups = _groups(content)
+    members = [member for group in groups for member in _members(group, _PARAMS)]
     members = [member if member in slots else str(member) for member in members]  # shards have texts for keys
-    names = [name for group in groups for name in group.get(_NAMES) or ()]
+    names = [name for group in groups for name in _members(group, _NAMES)]
     return OptimizerState(place, content, {n: s for n, s in slots.items() if s}, members, names, len(groups))
+
+
+def _groups(content: Mapping[Any, Any]) -> list[MutableMapping[Any, Any]]:
+    return [group for group in content[_GROUPS] if isinstance(group, MutableMapping)]
+
+
+def _members(group: Mapping[Any, Any], key: str) -> list[Any]:
+    """Return the parameters that a group lists; anything else in a file is no list of an optimizer."""
+    found = group.get(key)
+    return [each for each in found if isinstance(each, str | int)] if isinstance(found, list | tuple) else []
 
 
 def _renamed_flat(key: Any, names: Mapping[str, str]) -> Any:

@@ -135,6 +135,16 @@ def renamed():
     return model
 
 
+@pytest.mark.parametrize(
+    "groups", [[1], [{}], [{"params": 3}], [{"params": [[1]], "param_names": 7}], [{"params": None}]]
+)
+def test_what_looks_like_an_optimizer_and_is_none_is_left_alone(groups):
+    saved = {"o": {"state": {0: 1, "x": {"m": torch.zeros(2)}}, "param_groups": groups}, "p": {"param_groups.": 1}}
+    expected = repr(saved)
+    follow(saved, [], *made())
+    assert repr(saved) == expected
+
+
 def shaped_like_images():
     torch.manual_seed(3)
     return nn.Sequential(nn.Conv2d(3, 4, 3), wide((1, 4, 1, 1)).float(), nn.Conv2d(4, 2, 1))
