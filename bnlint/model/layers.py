@@ -103,7 +103,8 @@ def _normalizes(module: nn.Module) -> bool:
         return False
     for args, kwargs in candidates(module, None):
         try:
-            return bool(sites_of(lower(capture(module, args, kwargs).graph_module, module)))
+            lowered = lower(capture(module, args, kwargs).graph_module, module)
+            return any(is_activation(lowered, site) for site in sites_of(lowered))
         except BnlintError:
             continue
     return False

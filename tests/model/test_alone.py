@@ -35,6 +35,17 @@ class Scale(nn.Module):
         return x * self.gain
 
 
+class Standardized(nn.Module):
+    """Normalizes its own weight, and no activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4))
+
+    def forward(self, x):
+        return x * ((self.weight - self.weight.mean().detach()) / self.weight.std().detach()).view(1, -1, 1, 1)
+
+
 class OddNorm(Scale):
     def forward(self, x, y):
         return x * self.gain * y
@@ -52,8 +63,9 @@ class Masked(nn.Module):
 
 
 def test_what_normalizes_is_found_by_what_it_does():
-    model = Masked(nn.Conv2d(3, 4, 3), Centered(), Scale(), nn.BatchNorm2d(4), nn.PReLU(4), OddNorm())
-    assert [layer.path for layer in layers_alone(model)] == ["layers.1", "layers.5"]
+    others = [Scale(), Standardized(), nn.BatchNorm2d(4), nn.PReLU(4)]
+    model = Masked(nn.Conv2d(3, 4, 3), Centered(), OddNorm(), *others)
+    assert [layer.path for layer in layers_alone(model)] == ["layers.1", "layers.2"]
 
 
 def run(capsys, *arguments):
