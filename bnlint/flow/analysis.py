@@ -107,7 +107,10 @@ class Analysis:
         return self.leaves[operand]
 
     def given_back(self, join: Join) -> list[Leaf]:
-        """List the statistics that a join gives to a tensor made of an input, or of what they are of, rather than takes."""
+        """List the statistics that a join gives to a tensor rather than takes from it.
+
+        The tensor is made of an input, or the statistic is of something else, such as a parameter.
+        """
         return [
             leaf
             for leaf in self.within(join.operand)

@@ -152,8 +152,8 @@ def _require_shared_in_training_alone(twin: UnstoppedNorm) -> None:
     Raises:
         RepairError: One does.
     """
-    asked = {name for name, *_ in twin.programs["eval"][1]} & {all_reduced.__name__, world_size.__name__}
-    if asked:
+    evaluated = (steps for mode, (_, steps, *_) in twin.programs.items() if mode.startswith("eval"))
+    if any(name in {all_reduced.__name__, world_size.__name__} for steps in evaluated for name, *_ in steps):
         raise RepairError("it shares statistics in eval mode too, and torch.nn.SyncBatchNorm in training alone")
 
 

@@ -39,7 +39,7 @@ class Together(UnstoppedNorm):
         """Run every process, step by step; in eval mode, where they share nothing, they are as one."""
         shares = self.shares if self.training else (1,)
         ranks = [self, *(self._other() for _ in shares[1:])]
-        _, steps, stores, output = self.programs["train" if self.training else "eval"]
+        steps, stores, output = self._program([batch.dim()])
         values: list[list[Any]] = [[part] for part in torch.split(batch, sizes(len(batch), shares))]
         for name, given, named, recorded in steps:
             calls: list[_Call] = [
