@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
@@ -30,11 +30,22 @@ def announced_collectives() -> Iterator[None]:
     """
     with ExitStack() as patches:
         if dist.is_available() and dist.is_initialized():
-            hidden = {id(each): _announced(each) for each in _collectives() if not _announces(each)}
-            for module, name, value in _names() if hidden else ():
-                if id(value) in hidden:
-                    patches.enter_context(patched(module, name, hidden[id(value)]))
+            hidden = {each: _announced(each) for each in _collectives() if not _announces(each)}
+            for module, name, function in imported(hidden):
+                patches.enter_context(patched(module, name, hidden[function]))
         yield
+
+
+def imported(functions: Collection[Callable[..., Any]]) -> list[tuple[ModuleType, str, Callable[..., Any]]]:
+    """Return every module, and its name there, where one of some functions is known."""
+    sought = {id(function) for function in functions}
+    modules = [module for module in sys.modules.values() if isinstance(module, ModuleType)] if sought else []
+    return [
+        (module, name, value)
+        for module in modules
+        for name, value in tuple(vars(module).items())
+        if id(value) in sought
+    ]
 
 
 def _collectives() -> list[Callable[..., Any]]:
@@ -55,8 +66,3 @@ def _announced(function: Callable[..., Any]) -> Callable[..., Any]:
         return handle_torch_function(function, tensors, *args, **kwargs)
 
     return announced
-
-
-def _names() -> list[tuple[ModuleType, str, object]]:
-    modules = [module for module in sys.modules.values() if isinstance(module, ModuleType)]
-    return [(module, name, value) for module in modules for name, value in tuple(vars(module).items())]

@@ -21,8 +21,9 @@ from bnlint.model.layers import Checked, Layer, find_layers
 from bnlint.model.measure import Measured
 from bnlint.model.state import first_line, random_state
 from bnlint.repairs.candidates import REFUSED, Candidate, holds_layers, native_candidate, unstopped_candidate
+from bnlint.repairs.exchange import lost_exchange, shares_statistics
 from bnlint.repairs.native import flatten
-from bnlint.repairs.synchronized import shares_statistics, synchronized_candidate
+from bnlint.repairs.synchronized import synchronized_candidate
 
 _PLAIN = (bool, int, float, str)
 
@@ -126,11 +127,14 @@ def _repaired(layer: Layer, measured: Measured, adopt: bool) -> tuple[Certificat
                 raise RepairError(f"{what}: correct the source, bnlint fix")
             with _as_alone(layer.module):
                 found = attempt(layer, measured, adopt)
+                lost = lost_exchange(layer) if found.failure is None else None
         except BnlintError as error:
             reasons.append(error.what)
         except Exception as error:  # on its own, the user's layer may fail in any way
             reasons.append(f"it could not be run on its own: {type(error).__name__}: {first_line(error)}")
         else:
+            if lost is not None:
+                return Certificate(layer.path, name, name, REFUSED, False, lost), None
             if found.failure is None:
                 return _certificate(layer, found, reasons), found.layer
             reasons.append(found.failure)

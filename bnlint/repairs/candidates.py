@@ -20,7 +20,7 @@ from bnlint.repairs.native import build, flatten
 from bnlint.repairs.ranks import other_ranks, with_other_ranks
 from bnlint.repairs.recognize import Recipe, ReshapedError, recognize
 from bnlint.repairs.samples import call_of, first_of, samples_of, samples_of_call
-from bnlint.repairs.unstop import asks_for_sizes, unstop
+from bnlint.repairs.unstop import depends_on, unstop
 
 NATIVE, UNSTOP, COLLECTIVE, REFUSED = "native", "unstop", "collective", "refused"
 
@@ -44,8 +44,8 @@ def native_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate
     require_one_tensor(layer)
     recipe = _recipe(layer, measured)
     _require_rank(layer, recipe)
-    if asks_for_sizes(module, call_of(module, layer.call), recipe.fixed):
-        raise RepairError("what it does depends on the size of its input")
+    for asked in depends_on(module, call_of(module, layer.call), recipe.fixed):
+        raise RepairError(f"what it does depends on the {asked}")
     found, momentum = conventions_of(module, recipe)
     kept = replace(found, no_count=False)
     built = build(module, recipe, kept, momentum)

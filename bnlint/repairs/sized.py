@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
-from bnlint.model.collectives import announced_collectives
+from bnlint.model.collectives import HOME, announced_collectives, imported
 from bnlint.model.context import context
 from bnlint.model.memory import tensors_in
 from bnlint.model.opaque import OpaqueCall, module_calls, opaque_calls, patched
@@ -47,8 +47,10 @@ def record_sized(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         patches.enter_context(module_calls(recorder.entered))
         patches.enter_context(opaque_calls(recorder.opaque))
         patches.enter_context(announced_collectives())
-        if dist.is_available():
-            patches.enter_context(patched(dist, "get_world_size", recorder.processes))
+        if dist.is_available() and dist.is_initialized():
+            for module, name, _ in imported([dist.get_world_size]):
+                if module.__name__ != HOME:  # which asks itself
+                    patches.enter_context(patched(module, name, recorder.processes))
         patches.enter_context(recorder)
         result = layer(*args, **kwargs)
     recorder.rebound(layer)

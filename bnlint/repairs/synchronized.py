@@ -9,19 +9,13 @@ processes that are played (`together.py`), whose parts of the batch differ in si
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from bnlint.errors import RepairError
-from bnlint.flow.ops import COLLECTIVES
 from bnlint.layers import UnstoppedNorm
-from bnlint.model.collectives import announced_collectives
 from bnlint.model.layers import Layer
-from bnlint.model.lift import Lifted
 from bnlint.model.measure import Measured
 from bnlint.model.memory import tensors_in
 from bnlint.model.shapes import Call
@@ -36,37 +30,12 @@ from bnlint.repairs.native import build, build_synchronized, flatten
 from bnlint.repairs.recognize import Recipe
 from bnlint.repairs.samples import call_of, samples_of, samples_of_call
 from bnlint.repairs.together import Together
-from bnlint.repairs.unstop import asks_for_sizes, unstop
+from bnlint.repairs.unstop import PROCESSES, SIZE, depends_on, unstop
 
 #: where torch's layer trains in a process group; on a CPU it raises, whatever the group
 DEVICES = frozenset({"cuda"})
 #: what part of a batch each process has: all the same, and each another
 EVEN, UNEVEN = (1, 1), (1, 2, 3)
-
-
-def shares_statistics(layer: Layer) -> bool:
-    """Whether a layer calls a collective in training, also where no operation shows it, as in a custom function.
-
-    Raises:
-        RepairError: It runs on no input that was tried.
-    """
-    if not (dist.is_available() and dist.is_initialized()):
-        return False
-    args, kwargs = call_of(layer.module, layer.call)
-    watching = _Watching()
-    with announced_collectives(), torch.no_grad(), Lifted(), watching:
-        detached_copy(layer.module).double().train()(*args, **kwargs)
-    return watching.seen
-
-
-class _Watching(TorchFunctionMode):
-    """Notices collectives."""
-
-    seen = False
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen |= getattr(func, "__name__", "") in COLLECTIVES
-        return func(*args, **(kwargs or {}))
 
 
 def synchronized_candidate(layer: Layer, measured: Measured, adopt: bool) -> Candidate:
@@ -88,14 +57,14 @@ def synchronized_candidate(layer: Layer, measured: Measured, adopt: bool) -> Can
     try:
         return _proved(module, call, twin, measured, adopt)
     except SizeError:
-        raise RepairError("what it does depends on the number of processes") from None
+        raise RepairError(f"what it does depends on the {PROCESSES}") from None
 
 
 def _proved(module: nn.Module, call: Call, twin: UnstoppedNorm, measured: Measured, adopt: bool) -> Candidate:
     even, uneven = (Together.of(twin, shares) for shares in (EVEN, UNEVEN))
     recipe = _recipe(module, even, measured)
-    if asks_for_sizes(module, call, recipe.fixed):
-        raise RepairError("what it does depends on the size of its input")
+    if SIZE in depends_on(module, call, recipe.fixed):
+        raise RepairError(f"what it does depends on the {SIZE}")
     found, momentum = conventions_of(even, recipe)
     if getattr(module, "running_mean", None) is None:  # then torch's layer evaluates by the batch, too
         found = replace(found, batch_statistics_in_eval=False, no_updates=False)

@@ -21,11 +21,14 @@ from bnlint.model.lower import Lowered, lower
 from bnlint.model.shapes import Call
 from bnlint.model.state import detached_copy, preserved
 from bnlint.model.truth import removable, unstopped
-from bnlint.operations import expect
+from bnlint.operations import expect, world_size
 from bnlint.repairs.opened import exchanged, followed_copies, hold_to_processes, without_numbers
 from bnlint.repairs.precision import follow_precision
 from bnlint.repairs.program import PLAIN, Program, program_of
 from bnlint.repairs.sized import SizedRecording, record_sized
+
+#: what branches of a layer may depend on
+SIZE, PROCESSES = "size of its input", "number of processes"
 
 
 def unstop(layer: nn.Module, call: Call, *, held: bool = True) -> UnstoppedNorm:
@@ -64,30 +67,34 @@ def unstop(layer: nn.Module, call: Call, *, held: bool = True) -> UnstoppedNorm:
     return built
 
 
-def asks_for_sizes(layer: nn.Module, call: Call, fixed: Collection[int]) -> bool:
-    """Whether what a layer does depends on the size of its input, beside the `fixed` dimensions and beside one value.
+def depends_on(layer: nn.Module, call: Call, fixed: Collection[int]) -> list[str]:
+    """Return on which numbers it depends what a layer does: on `SIZE` (the `fixed` dimensions aside), on `PROCESSES`.
 
-    Inputs of one value alone are no matter: torch's layers refuse them.
+    Whether an input has one value alone is no matter: torch's layers refuse those.
     """
+    found: set[str] = set()
     for mode in ("train", "eval"):
         recording, *_ = _recorded(layer, call, mode, torch.float64)
         for node in recording.graph.nodes:
-            if node.target is expect and _matters(node.args[0], fixed):
-                return True
-    return False
+            if node.target is expect:
+                found |= _compared(node.args[0], fixed)
+    return sorted(found)
 
 
-def _matters(comparison: fx.Node, fixed: Collection[int]) -> bool:
-    todo, asked, literals = [comparison], False, list[int | float]()
+def _compared(comparison: fx.Node, fixed: Collection[int]) -> set[str]:
+    """Return what a comparison of numbers is about."""
+    todo, found, literals = [comparison], set[str](), list[int | float]()
     while todo:
         node = todo.pop()
         if node.target in ("size", "numel"):
-            asked |= node.target == "numel" or node.args[1] not in fixed
+            found |= {SIZE} if node.target == "numel" or node.args[1] not in fixed else set()
+        elif node.target is world_size:
+            found.add(PROCESSES)
         else:
             literals += [value for value in node.args if isinstance(value, (int, float))]
             todo += [arg for arg in node.all_input_nodes if "number" in arg.meta]
     of_one_value = any(isinstance(value, (int, float)) for value in comparison.args) and set(literals) <= {-1, 0, 1}
-    return asked and not of_one_value
+    return found - {SIZE} if of_one_value else found
 
 
 def _differ(layer: nn.Module, call: Call, one: str, other: str) -> bool:
