@@ -15,6 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnlint.operations import operation
 
+#: the version of torch's batch normalization that has a counter
+_COUNTED = 2
+
 
 class FusedBatchNorm(_BatchNorm):
     """Batch normalization on `torch.nn.functional.batch_norm`, with the conventions of the layer it stands for.
@@ -88,12 +91,35 @@ class FusedBatchNorm(_BatchNorm):
             return self.momentum
         return 0.0 if self.num_batches_tracked is None else 1.0 / float(self.num_batches_tracked)
 
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *others: Any) -> None:
+        """Load a state dict, to which torch's own classes would add a counter also where there is none to load it."""
+        if not saves_counter(self):
+            nn.Module._load_from_state_dict(self, state_dict, prefix, local_metadata, *others)
+        else:
+            super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
+
     def extra_repr(self) -> str:
         """Say which conventions differ from torch's."""
         names = ("unbiased", "batch_statistics_in_eval", "biased_running_variance")
         kept = [name for name in names if getattr(self, name)]
         kept += [] if self.updates_running_statistics else ["updates_running_statistics=False"]
         return ", ".join([super().extra_repr(), *kept])  # type: ignore[no-untyped-call]
+
+
+def saves_counter(layer: nn.Module) -> bool:
+    """Whether a batch normalization of torch's, or one of its kind, has a counter of batches in its state dict."""
+    return layer.num_batches_tracked is not None and "num_batches_tracked" not in layer._non_persistent_buffers_set
+
+
+def load_uncounted(module: nn.Module, state_dict: Any, prefix: str, local_metadata: Any, *_: Any) -> None:
+    """Let a layer of torch's own class that counts no batches load a state dict in which none are counted.
+
+    Its class adds a counter to one that it takes for older than the counter, and then does not expect it. This is a
+    hook (`register_load_state_dict_pre_hook`).
+    """
+    version = local_metadata.get("version")
+    if not saves_counter(module) and (version is None or version < _COUNTED):
+        state_dict.pop(f"{prefix}num_batches_tracked", None)
 
 
 class FusedBatchNorm1d(FusedBatchNorm, nn.BatchNorm1d):

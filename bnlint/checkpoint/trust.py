@@ -60,6 +60,9 @@ _HARMLESS = frozenset(
         "numpy.ndarray",
         # It calls only what it is given, which was itself admitted (`norm_layer` of torchvision's VisionTransformer).
         "functools.partial",
+        # So does what torch keeps a hook in; and the hook that `bnlint.repair` gives a layer takes a key out of a dict.
+        "bnlint.layers.load_uncounted",
+        "torch.nn.modules.module._WrappedHook",
         # Activations that nn.TransformerEncoderLayer and timm keep as attributes: arithmetic on their argument.
         "torch._C._nn.gelu",
         "torch.nn.functional.elu",

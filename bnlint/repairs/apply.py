@@ -22,7 +22,7 @@ from bnlint.model.measure import Measured
 from bnlint.model.state import first_line, random_state
 from bnlint.repairs.candidates import REFUSED, Candidate, holds_layers, native_candidate, unstopped_candidate
 from bnlint.repairs.exchange import lost_exchange, shares_statistics
-from bnlint.repairs.native import flatten
+from bnlint.repairs.native import expect_no_counter, flatten
 from bnlint.repairs.synchronized import synchronized_candidate
 
 _PLAIN = (bool, int, float, str)
@@ -52,7 +52,11 @@ def repair(
     with torch.inference_mode(False), torch.enable_grad():
         checked = list(check_layers(find_layers(model, inputs, kwargs)))
     require_measured(checked)
-    return repair_checked(checked, inplace=inplace, adopt_torch_conventions=adopt_torch_conventions)
+    certificates = repair_checked(checked, inplace=inplace, adopt_torch_conventions=adopt_torch_conventions)
+    if inplace:  # a file that is repaired holds the numbers too, and needs no bnlint where torch has a class
+        for item in checked:
+            expect_no_counter(_whole(item.layer).module)
+    return certificates
 
 
 def repair_checked(

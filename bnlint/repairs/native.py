@@ -9,7 +9,14 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnlint.layers import FusedBatchNorm, FusedBatchNorm1d, FusedBatchNorm2d, FusedBatchNorm3d
+from bnlint.layers import (
+    FusedBatchNorm,
+    FusedBatchNorm1d,
+    FusedBatchNorm2d,
+    FusedBatchNorm3d,
+    load_uncounted,
+    saves_counter,
+)
 from bnlint.repairs.conventions import BUFFERS, Conventions
 from bnlint.repairs.families import BATCH, GROUP, INSTANCE, LAYER, RMS
 from bnlint.repairs.recognize import Recipe
@@ -93,6 +100,12 @@ def _batch_norm(recipe: Recipe, conventions: Conventions, momentum: float | None
             biased_running_variance=conventions.biased_running_variance,
         )
     return _BATCH[recipe.rank](recipe.channels, recipe.eps, momentum, affine=False, track_running_stats=tracks)
+
+
+def expect_no_counter(layer: nn.Module) -> None:
+    """Let a layer that became torch's own, without a counter of batches, load the state dicts that it loaded before."""
+    if type(layer) in _BATCH.values() and layer.track_running_stats and not saves_counter(layer):
+        layer.register_load_state_dict_pre_hook(load_uncounted)  # type: ignore[no-untyped-call]
 
 
 def flatten(built: nn.Module) -> None:

@@ -5,10 +5,12 @@ import pytest
 import torch
 from hostile import ATTACKS, write_attack, write_program
 from torch import nn
+from variants import HandNorm
 
 from bnlint.checkpoint.formats import load
 from bnlint.checkpoint.trust import Trust, globals_of, resolve
 from bnlint.errors import InputError, UntrustedError
+from bnlint.repairs.apply import repair
 
 
 @pytest.fixture
@@ -216,3 +218,16 @@ def test_of_a_compiled_model_it_is_told_what_to_save(tmp_path):
     with pytest.raises(UntrustedError) as caught:
         load(tmp_path / "a.pt")
     assert "torch.compile returned: save its `_orig_mod`" in caught.value.hint
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_that_was_repaired_and_pickled_loads_unnamed_with_its_hook(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), HandNorm(counts=None))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    repair(model, torch.randn(4, 3, 5, 5))
+    torch.save(model, tmp_path / "model.pt")
+
+    loaded = load(tmp_path / "model.pt", Trust()).content
+
+    assert type(loaded[1]) is nn.BatchNorm2d
+    loaded.load_state_dict(before)
