@@ -29,18 +29,23 @@ _READ_OUT = {"item", "tolist"}
 
 @dataclass(frozen=True)
 class SizedRecording(Recording):
-    """A recording, and what the layer returned."""
+    """A recording, what the layer returned, and whether it got sizes as plain numbers, whose way nobody follows."""
 
     result: Any
+    told: bool
 
 
-def record_sized(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[SizedRecording, int]:
+def record_sized(
+    layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], tell: Callable[[int], int] = operator.pos
+) -> tuple[SizedRecording, int]:
     """Run a layer once and record it; the tensors in `args` and `kwargs` become placeholders.
 
     The graph holds for every input on which its comparisons of sizes come out as they did here: `operations.expect`
-    nodes say so. Also says how many custom functions were looked into: the backward of those is not in the graph.
+    nodes say so. Where it wants a plain number (`len(x)`, `float(x.size(0))`, `int`), it is told what `tell` makes of
+    it. Also says how many custom functions were looked into: the backward of those is not in the graph.
     """
     recorder = _SizedRecorder(layer, sys._getframe())
+    recorder.tell = tell
     for index, tensor in enumerate(tensors_in((args, kwargs))):
         recorder.bind(recorder.graph.placeholder(f"input_{index}"), tensor)
     with ExitStack() as patches:
@@ -60,7 +65,7 @@ def record_sized(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     for node in reversed(recorder.graph.nodes):
         if "number" in node.meta and not node.users and node.target is not expect:
             recorder.graph.erase_node(node)
-    return SizedRecording(recorder.graph, recorder.attributes, recorder.calls, result), recorder.opened
+    return SizedRecording(recorder.graph, recorder.attributes, recorder.calls, result, recorder.told), recorder.opened
 
 
 def is_made(leaf: object) -> bool:
@@ -72,7 +77,9 @@ class _SizedRecorder(Recorder):
     """Follows numbers that come from sizes, or out of tensors, through Python's arithmetic."""
 
     done = False
+    told = False
     opened = 0
+    tell: Callable[[int], int]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = super().__torch_function__(func, types, args, kwargs)
@@ -82,6 +89,8 @@ class _SizedRecorder(Recorder):
         with torch._C.DisableTorchFunction():
             if name in {"size", "numel", "nelement"} or isinstance(result, torch.Size):
                 return self._of_size(args[0], result, args[1:], kwargs or {})
+            if name == "__len__":
+                return self.told_size(result)
             if name in _READ_OUT and isinstance(result, (int, float)) and not isinstance(result, bool):
                 escape = self._memory.escape_of(result)
                 return result if escape is None else self.tracked(result, escape[0])
@@ -114,6 +123,13 @@ class _SizedRecorder(Recorder):
     def tracked(self, value: int | float, node: fx.Node) -> Any:
         """Return a number that remembers its node."""
         return Size.of(value, node, self) if isinstance(value, int) else Number.of(value, node, self)
+
+    def told_size(self, size: int) -> int:
+        """Return what the layer is told where it wants a plain number."""
+        if self._paused or self.done:
+            return size
+        self.told = True
+        return self.tell(size)
 
     def number(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Compute with numbers, and record it."""
@@ -180,6 +196,12 @@ class _SizeBase(_Tracked, int):
     def plain(self) -> int:
         """Return the number alone."""
         return int.__int__(self)
+
+    def __int__(self) -> int:
+        return self.recorder.told_size(self.plain())
+
+    def __float__(self) -> float:
+        return float(self.recorder.told_size(self.plain()))
 
     def __deepcopy__(self, memo: Any) -> int:
         return self.plain()

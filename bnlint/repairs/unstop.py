@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator
+import operator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -27,6 +28,8 @@ from bnlint.repairs.precision import follow_precision
 from bnlint.repairs.program import PLAIN, Program, program_of
 from bnlint.repairs.sized import SizedRecording, record_sized
 
+#: sizes that a layer is told in place of true ones: even and odd ones beyond most thresholds, and a small one
+_OTHER_SIZES: tuple[Callable[[int], int], ...] = (lambda size: 4096 * size, lambda size: 4096 * size + 1, lambda _: 2)
 #: what branches of a layer may depend on
 SIZE, PROCESSES = "size of its input", "number of processes"
 
@@ -78,7 +81,22 @@ def depends_on(layer: nn.Module, call: Call, fixed: Collection[int]) -> list[str
         for node in recording.graph.nodes:
             if node.target is expect:
                 found |= _compared(node.args[0], fixed)
+        if _branches_on_numbers(layer, call, mode, recording):
+            found.add(SIZE)
     return sorted(found)
+
+
+def _branches_on_numbers(layer: nn.Module, call: Call, mode: str, recording: SizedRecording) -> bool:
+    """Whether a layer does other things where it is told other sizes than its input has, as plain numbers.
+
+    Where it cannot go on with such a size, it does not tell.
+    """
+    for tell in _OTHER_SIZES if recording.told else ():
+        with suppress(Exception):
+            other, *_ = _recorded(layer, call, mode, torch.float64, tell=tell)
+            if _calls(other.graph) != _calls(recording.graph):
+                return True
+    return False
 
 
 def _compared(comparison: fx.Node, fixed: Collection[int]) -> set[str]:
@@ -109,6 +127,8 @@ def _program(layer: nn.Module, call: Call, mode: str, *, held: bool) -> tuple[Pr
     _require_no_autocast(layer, call, mode, recording.graph)
     _require_same_in_half(layer, call, mode, recording.graph)
     double, *_ = _recorded(layer, call, mode, torch.float64)
+    if _branches_on_numbers(layer, call, mode, double):
+        raise RepairError(f"what it does depends on the {SIZE}")
     follow_precision(recording.graph, double.graph, _mixed(layer, call, mode))
     copies = followed_copies(recording.graph)
     sums, group = exchanged(recording.graph, recording.attributes)
@@ -183,7 +203,14 @@ def _require_no_autocast(layer: nn.Module, call: Call, mode: str, plain: fx.Grap
 
 
 def _recorded(
-    layer: nn.Module, call: Call, mode: str, dtype: torch.dtype, *, own: torch.dtype | None = None, cast: bool = False
+    layer: nn.Module,
+    call: Call,
+    mode: str,
+    dtype: torch.dtype,
+    *,
+    own: torch.dtype | None = None,
+    cast: bool = False,
+    tell: Callable[[int], int] = operator.pos,
 ) -> tuple[SizedRecording, int, list[Tensor]]:
     copy = detached_copy(layer).to(own or dtype)
     given: list[Tensor] = []
@@ -198,7 +225,7 @@ def _recorded(
         copy.train(mode.startswith("train"))
         autocast = torch.autocast(given[0].device.type, torch.bfloat16, enabled=cast)
         with _unchanged(copy), autocast, torch.set_grad_enabled(not mode.endswith(WITHOUT_GRADIENTS)):
-            return *record_sized(copy, args, kwargs), given
+            return *record_sized(copy, args, kwargs, tell), given
 
 
 @contextmanager
