@@ -68,6 +68,10 @@ class _Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     seen = False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to skip it torch would import it, which takes a second; nothing is compiled here
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.seen |= "c10d" in getattr(func, "namespace", "") and func._opname not in _EMPTY
         return func(*args, **(kwargs or {}))

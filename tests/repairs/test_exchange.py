@@ -1,6 +1,8 @@
 """Layers that exchange their statistics only where other processes are: never repaired to one that does not."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -183,3 +185,11 @@ def test_within_a_group_every_collective_is_an_exchange(alone, kind):
     layer = kind(3)
     (certificate,) = repair(layer, data())
     assert certificate.rung != "native", certificate
+
+
+def test_looking_for_an_exchange_imports_no_compiler():
+    code = "import sys, bnlint, torch, test_exchange as t; bnlint.repair(t.Logging(3), t.data())"
+    paths = [str(Path(__file__).parent), *sys.path]
+    code += "; assert 'torch._dynamo' not in sys.modules"
+    run = [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"]
+    assert subprocess.run(run, capture_output=True, text=True, check=False).stderr == ""
