@@ -9,6 +9,7 @@ from torch import fx
 from bnlint.flow.graph import FlowGraph, Kind
 from bnlint.flow.reading import train_args
 from bnlint.flow.sites import Statistic
+from bnlint.flow.statistics import reduced
 from bnlint.model.lower import Lowered
 from bnlint.model.replay import Recorded
 
@@ -52,7 +53,17 @@ def unstopped(module: fx.GraphModule, lowered: Lowered, statistics: Sequence[Sta
     Returns:
         A graph module that shares parameters, buffers and constants with `module`. Run it by `Replay`.
     """
-    return _without(module, lowered, [(stop, _path(lowered.graph, s)) for s in statistics for stop in s.stops])
+    graph = lowered.graph
+    origins = {s.reduction: reduced(graph, s.reduction).candidates[-1] for s in statistics}
+    stops: list[tuple[int, set[int]]] = []
+    for one in statistics:
+        path = _path(graph, one)
+        # A mean may be a part of the variance, too: `(x * x).mean() - mean * mean`.
+        for other in statistics:
+            if other is not one and origins[other.reduction] == origins[one.reduction]:
+                path |= _between(graph, one.reduction, other.use)
+        stops += [(stop, path) for stop in one.stops]
+    return _without(module, lowered, stops)
 
 
 def opened(module: fx.GraphModule, lowered: Lowered) -> fx.GraphModule | None:

@@ -126,6 +126,30 @@ def test_a_layer_that_does_more_goes_on_doing_it(options):
     assert extra["size"] == 3 and not extra["mean"].requires_grad and out.requires_grad
 
 
+class TwoMoments(nn.Module):
+    """Its variance is made of two stopped statistics, of which one centers the input as well."""
+
+    def __init__(self, stop):
+        super().__init__()
+        self.weight, self.stop = nn.Parameter(torch.linspace(0.5, 2, 4).reshape(1, 4, 1, 1)), stop
+
+    def forward(self, x):
+        mean, square = x.mean((0, 2, 3), keepdim=True), (x * x).mean((0, 2, 3), keepdim=True)
+        if self.stop:
+            mean, square = mean.detach(), square.detach()
+        return ((x - mean) / (square - mean * mean + 1e-5).sqrt() * self.weight).relu()
+
+
+def test_a_mean_that_is_a_part_of_the_variance_too_is_opened_on_both_ways():
+    ours, theirs = nn.Sequential(TwoMoments(True)).double(), nn.Sequential(TwoMoments(False)).double()
+
+    (certificate,) = repair(ours, batch())
+
+    assert certificate.rung == "unstop", certificate.reason
+    x = batch(seed=5)
+    torch.testing.assert_close(gradients(ours, x), gradients(theirs, x), **TIGHT)
+
+
 def test_what_was_not_proved_is_not_done():
     ours, _ = fused_nets()
     repair(ours, batch())
