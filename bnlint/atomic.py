@@ -47,9 +47,8 @@ def write(path: Path, fill: Callable[[BinaryIO], object], verify: Callable[[Path
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             fill(file)
             file.flush()
-            with temporary.open(
-                "r+b"
-            ) as written:  # another one: safetensors writes under a name of its own, and renames
+            # It may be another file by now: safetensors writes under a name of its own, and renames.
+            with temporary.open("r+b") as written:
                 temporary.chmod(mode)
                 os.fsync(written.fileno())
                 if flock is None:
