@@ -263,6 +263,7 @@ def test_color(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, option: list[str], environment: dict[str, str], colored: bool
 ) -> None:
     monkeypatch.delenv("NO_COLOR")
+    monkeypatch.delenv("COLUMNS", raising=False)  # tests that run beside each other have it
     monkeypatch.setenv("TERM", "xterm-256color")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
