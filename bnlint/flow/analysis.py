@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -106,15 +107,22 @@ class Analysis:
             self.leaves[operand] = leaves(self.graph, operand)
         return self.leaves[operand]
 
+    @functools.cached_property
+    def _of_others(self) -> frozenset[int]:
+        """The reductions of tensors that no input went into, such as parameters."""
+        return frozenset(index for index, source in self.sources.items() if not self.derived[source.candidates[-1]])
+
     def given_back(self, join: Join) -> list[Leaf]:
         """List the statistics that a join gives to a tensor rather than takes from it.
 
         The tensor is made of an input, or the statistic is of something else, such as a parameter.
         """
+        if not self.derived[join.tensor] and not self._of_others:
+            return []
         return [
             leaf
             for leaf in self.within(join.operand)
-            if (self.derived[join.tensor] or not self.derived[self.sources[leaf.reduction].candidates[-1]])
+            if (self.derived[join.tensor] or leaf.reduction in self._of_others)
             and (self.centers(leaf) if join.centers else self.scales(leaf))
             and (leaf.negative if join.centers else leaf.inverted) != join.flipped
             and not (join.centers and leaf.inverted)
