@@ -104,10 +104,11 @@ def describe(tree: Path) -> str:
 
 def trees(tree: Path, others: Sequence[Row], changed: str, scratch: Path, ruff: str) -> tuple[list[Row], Row]:
     """Make the rows for one tree: cold, warm, and with one file changed, beside ruff and the others."""
-    warm, altered = scratch / f"cache-{tree.name}", scratch / f"{tree.name}-changed"
+    # A copy of another name would be no package of that name, and what imports it by its name would not rest on it.
+    warm, altered = scratch / f"cache-{tree.name}", scratch / "changed" / tree.name
     subprocess.run([*CHECK, "--cache-dir", str(warm), str(tree)], stdout=subprocess.DEVNULL, check=False)
     shutil.copytree(tree, altered)
-    cache = scratch / f"cache-{altered.name}"
+    cache = scratch / f"cache-changed-{tree.name}"
     subprocess.run([*CHECK, "--cache-dir", str(cache), str(altered)], stdout=subprocess.DEVNULL, check=False)
 
     def change() -> None:

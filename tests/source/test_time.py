@@ -37,7 +37,7 @@ FILES = {
         ),
         60,
     ),
-    "data": (lambda n: function() + "T = [\n" + "    [1, 2.5, 'a'],\n" * n + "]\n", 3_000),
+    "data": (lambda n: function() + "T = [\n" + "    [1, 2.5, 'a'],\n" * n + "]\n", 1_000),
 }
 
 
