@@ -125,7 +125,7 @@ def _is_python(source: bytes) -> bool:
 
 def _broken(path: str, error: BaseException) -> Finding:
     """Say why a file cannot be parsed."""
-    message, line, column = "nested too deeply for Python's own parser", 1, 1
+    message, line, column = "nested too deeply to be read", 1, 1
     match error:
         case SyntaxError():
             message, line, column = f"not valid Python: {error.msg}", error.lineno or 1, max(error.offset or 1, 1)

@@ -263,16 +263,6 @@ def rejoin(state: State, branches: list[Branch], merge: Callable[[list[tuple[Val
 
     def merged(tables: list[tuple[dict[Key, Value], Mode]]) -> dict[Key, Value]:
         result: dict[Key, Value] = {}
-        if len(tables) == 2:  # as after most branches
-            (one, mode_of_one), (other, mode_of_other) = tables
-            for key, value in one.items():
-                same = other.get(key, value)
-                if same is value:  # most variables are the same in every branch
-                    result[key] = restored(value)
-                else:
-                    result[key] = merge([(restored(value), mode_of_one), (restored(same), mode_of_other)])
-            result |= {key: restored(value) for key, value in other.items() if key not in one}
-            return result
         for key in dict.fromkeys(key for table, _ in tables for key in table):
             values = [table[key] for table, _ in tables if key in table]
             if all(value is values[0] for value in values):  # most variables are the same in every branch

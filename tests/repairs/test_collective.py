@@ -105,14 +105,6 @@ def test_statistics_that_a_group_of_processes_shares_stay_within_it(tmp_path):
     processes.spawn(work_in_groups, (tmp_path,), nprocs=3)
 
 
-@pytest.fixture
-def alone():
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 def data():
     return torch.randn(4, 4, 5, 5, generator=torch.Generator().manual_seed(1))
 

@@ -147,14 +147,6 @@ def test_a_layer_that_only_asks_who_it_is_is_repaired():
     assert certificate.rung == "native" and Logging.told
 
 
-@pytest.fixture
-def alone():
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 @pytest.mark.parametrize("kind", [Guarded, Activated])
 def test_within_a_group_a_guarded_exchange_is_kept(alone, kind):
     layer = kind(3)

@@ -21,14 +21,6 @@ def data(seed=1, dtype=torch.float32, n=4):
 
 
 @pytest.fixture
-def alone():
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-@pytest.fixture
 def anywhere(alone, monkeypatch):
     """Build torch's layer on a CPU too, where it is not to be had; it is not run there."""
     monkeypatch.setattr(synchronized, "DEVICES", frozenset({"cpu"}))
