@@ -6,19 +6,21 @@ other, and one that cannot be read is as good as none.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bnlint.finding import Edit, Finding, Fix, Mark, Severity, SourceLocation
+from bnlint.source.aspects import CONTENT, THERE
 from bnlint.source.checked import Checked
 from bnlint.vocabulary import Vocabulary, no_words
 
@@ -35,42 +37,76 @@ class Cache:
     Args:
         folder: Where it lies; it is made when there is something to keep.
         spelled: What findings call a file.
+        digest: Digests aspects of a file (see `bnlint.source.aspects`).
         vocabulary: The words that hold in a file; they are the same for all files of a folder.
     """
 
     def __init__(
-        self, folder: Path, spelled: Callable[[str], str], vocabulary: Callable[[Path], Vocabulary] = no_words
+        self,
+        folder: Path,
+        spelled: Callable[[str], str],
+        digest: Callable[[str, Collection[str]], str],
+        vocabulary: Callable[[Path], Vocabulary] = no_words,
     ) -> None:
         self._folder = folder
         self._spelled = spelled
+        self._digest = digest
         self._vocabulary = vocabulary
         self._started = time.time_ns()
         self._version = _version()
-        self._seen: dict[str, tuple[str, str]] = {}
         self._words: dict[str, bytes] = {}
+        # Each file is looked at once in a run.
+        self._there = functools.cache(os.path.exists)
+        self._state = functools.cache(self._read)
 
     def load(self, path: Path, source: bytes) -> Checked | None:
         """Return what was found in a file with this content, None where that is not known."""
         try:
             entry = json.loads(self._entry(path).read_bytes())
-            fresh = entry["key"] == self._key(path, source) and all(
-                (self._seen.get(file) or self._now(file)) == (state, name) for file, state, name in entry["rests"]
-            )
-            return Checked(tuple(map(_finding, entry["findings"])), tuple(entry["lost"])) if fresh else None
+            there = entry["there"].items()
+            if entry["key"] != self._key(path, source) or any(self._there(file) is not known for file, known in there):
+                return None
+            other = [rest for rest in entry["rests"] if self._state(rest[0]) != (rest[1], rest[2])]
+            if not all(map(self._looks_the_same, other)):
+                return None
+            checked = Checked(tuple(map(_finding, entry["findings"])), tuple(entry["lost"]))
+            for rest in other:
+                rest[1] = self._state(rest[0])[0]
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
+        if other:
+            self._write(path, entry)
+        return checked
 
-    def store(self, path: Path, source: bytes, checked: Checked, rests: Iterable[Path]) -> None:
-        """Keep what was found; `rests` are the paths on whose content or absence it rests."""
-        files = sorted(rests)
-        if any(self._changed(file) for file in files):
+    def store(self, path: Path, source: bytes, checked: Checked, rests: Mapping[str, Collection[str]]) -> None:
+        """Keep what was found; `rests` are the paths on which it rests, and which aspects of them."""
+        if any(map(self._changed, rests)):
             return
+        seen = {file: sorted({*aspects} - {THERE}) for file, aspects in sorted(rests.items())}
         entry = {
             "key": self._key(path, source),
-            "rests": [[str(file), *self._now(str(file))] for file in files],
+            "there": {file: self._there(file) for file, aspects in seen.items() if not aspects},
+            "rests": [self._rest(file, aspects) for file, aspects in seen.items() if aspects],
             "findings": [asdict(finding) for finding in checked.findings],
             "lost": checked.lost,
         }
+        self._write(path, entry)
+
+    def _rest(self, file: str, aspects: list[str]) -> list[object]:
+        """Note the state of a file; where every byte counts, its aspects tell no more."""
+        known = [] if CONTENT in aspects else [aspects, self._digest(file, aspects)]
+        return [file, *self._state(file), *known]
+
+    def _looks_the_same(self, rest: list[Any]) -> bool:
+        """Whether a file that has changed is the same in what was looked at."""
+        match rest:
+            case [file, _, name, aspects, digest]:
+                same = self._state(file)[1] == name and self._digest(file, aspects) == digest
+                return same and not self._changed(file)
+            case _:
+                return False
+
+    def _write(self, path: Path, entry: Mapping[str, object]) -> None:
         with suppress(OSError, ValueError):
             self._make_folder()
             target = self._entry(path)
@@ -82,25 +118,23 @@ class Cache:
                 temporary.unlink(missing_ok=True)
 
     def _entry(self, path: Path) -> Path:
-        return self._folder / f"{_digest(os.path.abspath(path).encode(errors='surrogateescape'))}.json"  # noqa: PTH100
+        return self._folder / f"{_hashed(os.path.abspath(path).encode(errors='surrogateescape'))}.json"  # noqa: PTH100
 
     def _key(self, path: Path, source: bytes) -> str:
         # Findings call their file as it was named.
         named = "\0".join((self._version, str(path))).encode(errors="surrogateescape")
-        return _digest(b"\0".join((named, self._words_in(os.path.abspath(path)), source)))  # noqa: PTH100
+        return _hashed(b"\0".join((named, self._words_in(os.path.abspath(path)), source)))  # noqa: PTH100
 
-    def _now(self, file: str) -> tuple[str, str]:
-        """Return the state of a file, and what findings call it; each is looked at once in a run."""
-        if file not in self._seen:
-            try:
-                with open(file, "rb") as opened:  # noqa: PTH123 (there are thousands, and a Path takes as long)
-                    state = _digest(self._words_in(file) + b"\0" + opened.read())
-            except IsADirectoryError:
-                state = _FOLDER
-            except (OSError, ValueError):
-                state = _FOLDER if os.path.isdir(file) else _ABSENT  # noqa: PTH112 (on Windows that is another error)
-            self._seen[file] = state, self._spelled(file)
-        return self._seen[file]
+    def _read(self, file: str) -> tuple[str, str]:
+        """Return the state of a file, and what findings call it."""
+        try:
+            with open(file, "rb") as opened:  # noqa: PTH123 (there are thousands, and a Path takes as long)
+                state = _hashed(self._words_in(file) + b"\0" + opened.read())
+        except IsADirectoryError:
+            state = _FOLDER
+        except (OSError, ValueError):
+            state = _FOLDER if os.path.isdir(file) else _ABSENT  # noqa: PTH112 (on Windows that is another error)
+        return state, self._spelled(file)
 
     def _words_in(self, file: str) -> bytes:
         folder = os.path.dirname(file)  # noqa: PTH120
@@ -108,11 +142,11 @@ class Cache:
             self._words[folder] = repr(self._vocabulary(Path(file))).encode()
         return self._words[folder]
 
-    def _changed(self, file: Path) -> bool:
+    def _changed(self, file: str) -> bool:
         """Whether a file may have changed since this run read it."""
         try:
-            return file.stat().st_mtime_ns >= self._started
-        except OSError:
+            return os.stat(file).st_mtime_ns >= self._started  # noqa: PTH116
+        except (OSError, ValueError):
             return False
 
     def _make_folder(self) -> None:
@@ -155,7 +189,7 @@ def clean(folder: Path) -> int:
     return len(entries)
 
 
-def _digest(content: bytes) -> str:
+def _hashed(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=20).hexdigest()
 
 
@@ -168,7 +202,7 @@ def _version() -> str:
             if name.endswith(".py"):
                 state = (Path(folder) / name).stat()
                 states.append(f"{name}:{state.st_size}:{state.st_mtime_ns}")
-    return f"{sys.version} {_digest(chr(10).join(sorted(states)).encode())}"
+    return f"{sys.version} {_hashed(chr(10).join(sorted(states)).encode())}"
 
 
 def _finding(entry: dict[str, Any]) -> Finding:

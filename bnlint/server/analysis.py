@@ -68,7 +68,7 @@ class Analysis:
         wanted = [each for each in found if self._settings.wanted(each) and not self._elsewhere(each, document)]
         if wanted:
             self.pages = {**self.pages, **self._settings.pages()}
-        return Result(tuple(self._unknown(wanted, desk)), project.looked_at(document.path))
+        return Result(tuple(self._unknown(wanted, desk)), frozenset(map(Path, project.looked_at(document.path))))
 
     def fixed(self, document: Document, desk: Desk) -> str:
         """Return the text that `bnlint fix` would make of an open file."""
@@ -145,9 +145,9 @@ class _Around(Project):
         self.spelled = str
         self._open, self._kept = documents, kept
 
-    def read(self, file: Path) -> Read | None:
+    def _read(self, file: Path) -> Read | None:
         if file in self._files:
-            return super().read(file)
+            return super()._read(file)
         document = self._open.get(file)
         now, words = document or stamp(file), self.words.vocabulary(file)
         *before, known = self._kept.pop(file, (None, words, None))
@@ -155,7 +155,7 @@ class _Around(Project):
         unsaved = _unsaved(document, words) if document is not None and not same else None
         if unsaved is not None or (known is not None and same):
             self._files[file] = unsaved or known
-        self._kept[file] = now, words, super().read(file)
+        self._kept[file] = now, words, super()._read(file)
         while len(self._kept) > MAX_KEPT:
             del self._kept[next(iter(self._kept))]
         return self._kept[file][-1]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +62,22 @@ def check_files(
         cache_folder: Where to keep what was found for the next run; None keeps nothing.
         vocabulary: The words that hold in a file.
     """
-    cache = Cache(cache_folder, Spelling(paths), vocabulary) if cache_folder is not None else None
+
+    @functools.cache
+    def project() -> Project:
+        # Where all is known, nothing of the analysis is even imported: that would take longer than all the rest.
+        from bnlint.source.project import Project
+
+        return Project(paths, vocabulary)
+
+    def digest(file: str, aspects: Collection[str]) -> str:
+        return project().digest(file, aspects)
+
+    cache = Cache(cache_folder, Spelling(paths), digest, vocabulary) if cache_folder is not None else None
     known = {path: found for path in paths if (found := _known(path, cache)) is not None} if cache else {}
     results: dict[Path, Checked | InputError] = {**known}
     new = [path for path in paths if path not in known]
-    for path, checked in _new(new, paths, cache, vocabulary) if new else ():
+    for path, checked in _new(new, project(), cache) if new else ():
         results[path] = checked
         if progress is not None:
             progress(path)
@@ -82,15 +94,10 @@ def check_files(
     return CheckedFiles(tuple(distinct(findings, paths)), tuple(lost), tuple(unreadable))
 
 
-def _new(
-    new: Sequence[Path], paths: Sequence[Path], cache: Cache | None, vocabulary: Callable[[Path], Vocabulary]
-) -> Iterator[tuple[Path, Checked | InputError]]:
+def _new(new: Sequence[Path], project: Project, cache: Cache | None) -> Iterator[tuple[Path, Checked | InputError]]:
     """Yield each file that is not known with what is found in it."""
-    # Where all is known, nothing of the analysis is even imported: that would take longer than all the rest.
     from bnlint.source.pool import each
-    from bnlint.source.project import Project
 
-    project = Project(paths, vocabulary)
     with _collected_by_file():
         yield from each(new, lambda path: _checked(project, cache, path))
 

@@ -88,9 +88,9 @@ def fix_files(
     return _once(list(files.values()), paths)
 
 
-def _outdated(seen: int, looked_at: Iterable[Path], changed: Mapping[Path, int]) -> bool:
+def _outdated(seen: int, looked_at: Iterable[str], changed: Mapping[Path, int]) -> bool:
     """Whether a file that was looked at has changed since."""
-    return any(changed.get(path, -1) > seen for path in looked_at)
+    return any(changed.get(Path(path), -1) > seen for path in looked_at)
 
 
 def _once(fixed: Sequence[FixedFile], paths: Sequence[Path]) -> list[FixedFile]:

@@ -1,4 +1,4 @@
-"""What was computed once in a run, and the paths that it rests on."""
+"""What was computed once in a run, and what of which files it rests on."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+#: a path, and what of it is looked at; as text, which is compared much faster than paths are
+Rest = tuple[str, str]
+
 
 class Rests:
-    """What something rests on: paths as text, which is compared much faster than paths are, and what else was computed.
+    """What something rests on: files, and what else was computed.
 
-    Which paths those are in all is found out when somebody asks: one fact may rest on thousands of files.
+    Which files those are in all is found out when somebody asks: one fact may rest on thousands.
     """
 
     __slots__ = ("_facts", "_own")
 
     def __init__(self) -> None:
-        self._own: Collection[str] = ()
+        self._own: Collection[Rest] = ()
         self._facts: Collection[Rests] = ()
 
-    def take(self, own: Collection[str], facts: Collection[Rests]) -> None:
-        """Note paths, and what else was computed."""
+    def take(self, own: Collection[Rest], facts: Collection[Rests]) -> None:
+        """Note files, and what else was computed."""
         # There are tens of thousands, most with very little in them: a tuple takes a quarter of the room of a set.
         self._own, self._facts = tuple(own), tuple(facts)
 
-    def paths(self) -> frozenset[str]:
-        """Return all paths."""
-        reached, todo, paths = {self}, [self], set[str]()
+    def all(self) -> frozenset[Rest]:
+        """Return all files, and what of them."""
+        reached, todo, rests = {self}, [self], set[Rest]()
         while todo:
             current = todo.pop()
-            paths.update(current._own)
+            rests.update(current._own)
             new = {fact for fact in current._facts if fact not in reached}
             reached |= new
             todo += new
-        return frozenset(paths)
+        return frozenset(rests)
 
 
 class Memory:
@@ -43,7 +46,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._known: dict[Hashable, tuple[object, Rests]] = {}
-        self._paths: set[str] = set()
+        self._own: set[Rest] = set()
         self._facts: set[Rests] = set()
 
     def __len__(self) -> int:
@@ -53,9 +56,9 @@ class Memory:
         """Forget all facts."""
         self._known.clear()
 
-    def rest_on(self, path: str) -> None:
-        """Note that what is being computed rests on a path."""
-        self._paths.add(path)
+    def rest_on(self, path: str, what: str) -> None:
+        """Note that what is being computed rests on a file, and what of it."""
+        self._own.add((path, what))
 
     def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """Compute something once, and remember what it rests on."""
@@ -69,10 +72,10 @@ class Memory:
     @contextmanager
     def noting(self) -> Iterator[Rests]:
         """Note apart what the computations in a block rest on."""
-        rests, before = Rests(), (self._paths, self._facts)
-        self._paths, self._facts = set(), set()
+        rests, before = Rests(), (self._own, self._facts)
+        self._own, self._facts = set(), set()
         try:
             yield rests
         finally:
-            rests.take(self._paths, self._facts)
-            self._paths, self._facts = before
+            rests.take(self._own, self._facts)
+            self._own, self._facts = before

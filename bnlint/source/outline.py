@@ -16,7 +16,7 @@ from functools import cached_property
 from sys import intern
 
 from bnlint.flow.ops import COLLECTIVES, GRAD_OFF, PAIRS, POOLS, REDUCTIONS, RUNNING, SPELLED, STOPS
-from bnlint.source.imports import imports_of
+from bnlint.source.imports import Imports, imports_of
 from bnlint.source.prose import without_prose
 from bnlint.source.segments import Segment, segments_of
 from bnlint.vocabulary import NO_WORDS, Meaning, Vocabulary
@@ -80,27 +80,50 @@ class Unit:
 
 @dataclass(frozen=True)
 class Outline:
-    """What a file says of itself before its flow is followed.
+    """What a file says of itself before its flow is followed; each part is read when it is asked for.
 
     Attributes:
-        text: Its text, without docstrings and comments.
         whole: Its text.
         vocabulary: The words that hold in it.
-        segments: Its definitions at the top level.
-        imports: Name → the dotted paths that imports bind to it (`.stats.center`; of `import a.b`, both `a` and `a.b`).
-        renamed: Name → what it is called where it is imported from.
-        stars: The dotted paths of `from … import *`.
-        exports: `__all__`, None where the file does not spell it out.
     """
 
-    text: str
     whole: str
     vocabulary: Vocabulary
-    segments: tuple[Segment, ...]
-    imports: Mapping[str, tuple[str, ...]]
-    renamed: Mapping[str, str]
-    stars: tuple[str, ...]
-    exports: frozenset[str] | None
+
+    @cached_property
+    def text(self) -> str:
+        """Its text, without docstrings and comments."""
+        return without_prose(self.whole)
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """Its definitions at the top level."""
+        return tuple(segments_of(self.text))
+
+    @cached_property
+    def imports(self) -> Mapping[str, tuple[str, ...]]:
+        """Name → the dotted paths that imports bind to it (`.stats.center`; of `import a.b`, both `a` and `a.b`)."""
+        return {name: tuple(dict.fromkeys(paths)) for name, paths in self._imports.paths.items()}
+
+    @property
+    def renamed(self) -> Mapping[str, str]:
+        """Name → what it is called where it is imported from."""
+        return self._imports.originals
+
+    @property
+    def stars(self) -> tuple[str, ...]:
+        """The dotted paths of `from … import *`."""
+        return tuple(self._imports.stars)
+
+    @cached_property
+    def exports(self) -> frozenset[str] | None:
+        """`__all__`, None where the file does not spell it out."""
+        exported = _EXPORTS.search(self.whole) if "__all__" in self.whole else None
+        return frozenset(_STRING.findall(exported[1])) if exported else None
+
+    @cached_property
+    def _imports(self) -> Imports:
+        return imports_of(self.text)
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -157,20 +180,7 @@ class Outline:
 
 def outline(text: str, vocabulary: Vocabulary = NO_WORDS) -> Outline:
     """Make the outline of a file in which these words hold from its text."""
-    whole = text.replace("\r\n", " \n").replace("\r", "\n").replace("\f", "\n")  # offsets stay
-    text = without_prose(whole)
-    imports = imports_of(text)
-    exported = _EXPORTS.search(whole) if "__all__" in whole else None
-    return Outline(
-        text,
-        whole,
-        vocabulary,
-        tuple(segments_of(text)),
-        {name: tuple(dict.fromkeys(paths)) for name, paths in imports.paths.items()},
-        imports.originals,
-        tuple(imports.stars),
-        frozenset(_STRING.findall(exported[1])) if exported else None,
-    )
+    return Outline(text.replace("\r\n", " \n").replace("\r", "\n").replace("\f", "\n"), vocabulary)  # offsets stay
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from bnlint.source.aspects import CONTENT, EXPORTS, NAME, NAMES, STARS, THERE, UNITS, hashed, seen
 from bnlint.source.definitions import Definition, Read, read_file
-from bnlint.source.memory import Memory, Rests
+from bnlint.source.memory import Memory, Rest, Rests
 from bnlint.source.modules import Module, modules
 from bnlint.source.outline import CALLED, Outline, Unit
 from bnlint.source.screen import Elsewhere, reach
@@ -52,12 +54,22 @@ class Project:
         self._held: dict[Path, bytes] = {}
         self._there: dict[str, bool] = {}
         self._rests: dict[Path, list[Rests]] = {}
+        self._digests: dict[tuple[str, str], str] = {}
 
     # -- files
 
-    def read(self, file: Path) -> Read | None:
-        """Read a file for another's sake; None if there is none, or none that can be followed."""
-        self._memory.rest_on(str(file))
+    def read(self, file: Path, *aspects: str) -> Read | None:
+        """Read a file for another's sake; None if there is none, or none that can be followed.
+
+        Args:
+            file: The file, absolute.
+            aspects: What will be looked at in it; without, that may be anything.
+        """
+        for aspect in aspects or (CONTENT,):
+            self._memory.rest_on(str(file), aspect)
+        return self._read(file)
+
+    def _read(self, file: Path) -> Read | None:
         if file in self._files:
             self._files[file] = read = self._files.pop(file)  # the last to be asked for is the last to be given up
             return read
@@ -67,22 +79,39 @@ class Project:
         return read
 
     def _exists(self, path: str) -> bool:
-        self._memory.rest_on(path)
+        self._memory.rest_on(path, THERE)
         if path not in self._there:
             self._there[path] = os.path.exists(path)  # noqa: PTH110 (there are very many)
         return self._there[path]
 
-    def looked_at(self, file: Path) -> frozenset[Path]:
-        """Return the paths on whose content, or absence, the findings of a checked file rest, besides itself."""
+    def looked_at(self, file: Path) -> Mapping[str, frozenset[str]]:
+        """Return the paths on which the findings of a checked file rest, besides itself, and which aspects of them."""
         file = absolute(file)
-        paths = frozenset[str]().union(*(rests.paths() for rests in self._rests.get(file, ())))
-        return frozenset(map(Path, paths - {str(file)}))
+        aspects: dict[str, set[str]] = defaultdict(set)
+        for path, aspect in frozenset[Rest]().union(*(rests.all() for rests in self._rests.get(file, ()))):
+            aspects[path].add(aspect)
+        aspects.pop(str(file), None)
+        return {path: frozenset(of_path) for path, of_path in aspects.items()}
+
+    def digest(self, path: str, aspects: Collection[str]) -> str:
+        """Return a digest of aspects of a file, and of the words that hold in it.
+
+        Raises:
+            ValueError: One of them is none of the text.
+        """
+        for aspect in aspects:
+            if (path, aspect) not in self._digests:
+                self._digests[path, aspect] = hashed(repr(seen(self._read(Path(path)), aspect)))
+        digests = [self._digests[path, aspect] for aspect in sorted(aspects)]
+        there = os.path.exists(path)  # noqa: PTH110
+        return hashed(repr((there, self.words.vocabulary(Path(path)), digests)))
 
     def hold(self, file: Path, content: bytes) -> None:
         """Take this for the content of a file, whatever lies on the disk; forget what rests on the old one."""
         self._held[absolute(file)] = content
         self._files.clear()
         self._there.clear()
+        self._digests.clear()
         self._memory.forget()
 
     # -- names
@@ -115,8 +144,8 @@ class Project:
         if (file, "name", name) in seen:
             return None
         seen.add((file, "name", name))
-        read = self.read(file)
-        if read is None or name not in self._names(file):
+        read = self.read(file, f"{NAME} {name}")
+        if read is None:
             return None
         if read.outline.defines(name):
             return Definition(file, name)
@@ -124,7 +153,8 @@ class Project:
             found = self._find(file, path, seen)
             if found is not None:
                 return found
-        for source, exports in self._stars(file) if not name.startswith("_") else ():
+        starred = read.outline.stars and not name.startswith("_") and name in self._names(file)
+        for source, exports in self._stars(file) if starred else ():
             if exports is None or name in exports:
                 found = self._name(source, name, seen)
                 if found is not None:
@@ -136,10 +166,10 @@ class Project:
         return self._memory.once(("stars", str(file)), lambda: tuple(self._starred(file)))
 
     def _starred(self, file: Path) -> Iterator[tuple[Path, frozenset[str] | None]]:
-        read = self.read(file)
+        read = self.read(file, STARS)
         for star in reversed(read.outline.stars if read is not None else ()):
             source = next((module.file for module in self._modules(file, star) if not module.rest), None)
-            lent = self.read(source) if source is not None else None
+            lent = self.read(source, EXPORTS) if source is not None else None
             if source is not None and lent is not None:
                 yield source, lent.outline.exports
 
@@ -151,12 +181,13 @@ class Project:
         names, todo, seen = set[str](), [file], {file}
         while todo:
             current = todo.pop()
-            read = self.read(current)
+            read = self.read(current, NAMES)
             if read is None:
                 continue
             names |= read.outline.names | read.outline.imports.keys()
-            for source, _ in self._stars(current):
-                if source not in seen:
+            for source, exports in self._stars(current):
+                names |= exports or frozenset()
+                if source not in seen and exports is None:
                     seen.add(source)
                     todo.append(source)
         return frozenset(names)
@@ -182,7 +213,7 @@ class Project:
             own = {unit.name for unit in sketch.of(name)}
             heads = frozenset(part for base in bases for part in base.split("."))
             for base in self._lineage(file, sketch, name, MAX_FILES):
-                lent = self.read(base.file) if base.file != file else None
+                lent = self.read(base.file, f"{UNITS} {base.name}") if base.file != file else None
                 for unit in lent.outline.of(base.name) if lent is not None else ():
                     if unit.name not in own:
                         own.add(unit.name)
@@ -192,18 +223,20 @@ class Project:
         self, file: Path, sketch: Outline, name: str, hops: int, seen: frozenset[Definition] = frozenset()
     ) -> Iterator[Definition]:
         """Yield the bases of a class, and theirs, that stand in the project."""
+        self._memory.rest_on(str(file), f"{NAME} {name}")
         for base in sketch.bases.get(name, ()):
             found = self._base(file, sketch, base)
             if found is None or found in seen or (found.file != file and hops == 0):
                 continue
             yield found
-            read = self.read(found.file) if found.file != file else None
+            read = self._read(found.file) if found.file != file else None
             further = hops - (found.file != file)
             above = read.outline if read is not None else sketch
             yield from self._lineage(found.file, above, found.name, further, seen | {found})
 
     def _base(self, file: Path, sketch: Outline, base: str) -> Definition | None:
         head, _, rest = base.partition(".")
+        self._memory.rest_on(str(file), f"{NAME} {head}")
         if not rest and sketch.defines(head):
             return Definition(file, head)
         paths = [f"{path}.{rest}" if rest else path for path in sketch.imports.get(head, ())]
@@ -219,10 +252,12 @@ class Project:
 
     def _methods(self, found: Definition) -> tuple[Definition, ...]:
         """Return the methods of a class, and of its bases in the same file."""
-        read = self.read(found.file)
+        read = self.read(found.file, f"{UNITS} {found.name}")
         if read is None:
             return ()
         owners = (found, *self._lineage(found.file, read.outline, found.name, 0))
+        for owner in owners:
+            self._memory.rest_on(str(found.file), f"{UNITS} {owner.name}")
         methods = ((owner, {unit.name for unit in read.outline.of(owner.name)}) for owner in owners)
         return tuple(
             Definition(found.file, owner.name, method)
@@ -254,11 +289,13 @@ class Project:
         return self._memory.once(("elsewhere", definition, hops), lambda: self._reached(definition, hops))
 
     def _reached(self, definition: Definition, hops: int) -> Elsewhere:
-        read = self.read(definition.file)
+        read = self.read(definition.file, f"{UNITS} {definition.name}")
         if read is None:
             return Elsewhere()
         methods = {definition.method or definition.name, ""}
         units = reach([unit for unit in read.outline.of(definition.name) if unit.name in methods], read.outline)
+        for top in {unit.top for unit in units}:
+            self._memory.rest_on(str(definition.file), f"{UNITS} {top}")
         needed = {(definition.file, unit.top) for unit in units}
         statistic = any(unit.statistic for unit in units)
         # Numbers are made everywhere; here they count where a statistic is made one.

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bnlint.source import from_ast, syntax
+from bnlint.source.aspects import TEXT
 from bnlint.source.lower import SyntaxTree, unplaced
 from bnlint.source.project import Project
 from bnlint.source.recent import recent
@@ -85,7 +86,10 @@ class View:
 
     def _tree(self, file: Path) -> SyntaxTree | None:
         if file not in self._trees:
-            there, spelled = self._project.read(file), self._project.spelled(file)
+            aspects = [f"{TEXT} {name}".rstrip() for name in ("", *sorted(self._needed[file]))]
+            # What is found in a file rests on every byte of it.
+            there = self._project.read(file, *(() if self._read is not nowhere else aspects))
+            spelled = self._project.spelled(file)
             part = "" if there is None else blanked(there.text.text, there.outline, self._needed[file])
             self._trees[file] = None if there is None else self._read(part, spelled)
         return self._trees[file]

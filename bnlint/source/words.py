@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnlint.source.aspects import NAME
 from bnlint.source.modules import modules
 from bnlint.source.screen import Elsewhere
 from bnlint.vocabulary import Meaning, Vocabulary, Word
@@ -29,14 +30,14 @@ class Words:
     Attributes:
         vocabulary: The words that hold in a file.
         find: What a dotted path that a file imports leads to.
-        read: Reads a file.
+        read: Reads a file, given what will be looked at in it.
         exists: Whether a file or folder is there.
         once: Computes something that rests on files once, under a key.
     """
 
     vocabulary: Callable[[Path], Vocabulary]
     find: Callable[[Path, str], Definition | None]
-    read: Callable[[Path], Read | None]
+    read: Callable[[Path, str], Read | None]
     exists: Callable[[str], bool]
     once: Callable[[Any, Callable[[], Any]], Any]
 
@@ -99,7 +100,7 @@ class Words:
             here, path = todo.pop(0)
             yield here, path
             for module in modules(str(here.parent), path, self.exists):
-                read = self.read(module.file) if module.rest else None
+                read = self.read(module.file, f"{NAME} {module.rest[0]}") if module.rest else None
                 if read is None:
                     continue
                 head, *tail = module.rest

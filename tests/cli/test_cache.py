@@ -15,6 +15,7 @@ from terminal import BAD, FIXED, UNFIXABLE, UNUSED, Cli
 from bnlint import cache
 from bnlint.cache import Cache
 from bnlint.source import check as static
+from bnlint.source.aspects import CONTENT, NAMES, THERE
 from bnlint.source.checked import Checked
 
 ROOT = Path(__file__).parents[2]
@@ -132,18 +133,45 @@ def test_names_are_those_of_this_run(warm: Cli, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_entry_holds_as_long_as_what_it_rests_on_is_the_same_and_has_the_same_name(tmp_path: Path) -> None:
-    file, rest = tmp_path / "a.py", tmp_path / "rest"
+    file, rest, beside = tmp_path / "a.py", tmp_path / "rest", tmp_path / "beside"
 
     def opened(spelled: Callable[[Path], str] = str) -> Cache:
-        return Cache(tmp_path / "kept", spelled)
+        return Cache(tmp_path / "kept", spelled, lambda _, __: "")
 
-    opened().store(file, b"x", Checked((), ("f",)), [rest])
+    opened().store(file, b"x", Checked((), ("f",)), {str(rest): [CONTENT, NAMES], str(beside): [THERE]})
     assert opened().load(file, b"x") == Checked((), ("f",))
     assert opened().load(file, b"y") is None
     assert opened().load(tmp_path / "b.py", b"x") is None
-    assert opened(lambda path: path.name).load(file, b"x") is None
+    assert opened(lambda path: path[-4:]).load(file, b"x") is None  # type: ignore[index]
+    beside.mkdir()
+    assert opened().load(file, b"x") is None
+    beside.rmdir()
     rest.mkdir()
     assert opened().load(file, b"x") is None
+
+
+def test_a_changed_file_that_looks_the_same_is_no_reason_for_a_new_check(tmp_path: Path) -> None:
+    file, rest = tmp_path / "a.py", tmp_path / "rest"
+
+    def write(text: str, time: int = 1_000_000_000) -> None:
+        rest.write_text(text)
+        os.utime(rest, (time, time))
+
+    def opened(*looks: str, spelled: Callable[[str], str] = str) -> Cache:
+        seen = list(looks)
+        return Cache(tmp_path / "kept", spelled, lambda _, __: seen.pop())
+
+    write("1")
+    opened("as before").store(file, b"x", Checked((), ("f",)), {str(rest): [NAMES, THERE]})
+    write("2")
+    assert opened("different").load(file, b"x") is None
+    assert opened("as before", spelled=lambda path: path[-4:]).load(file, b"x") is None
+    assert opened("as before").load(file, b"x") == Checked((), ("f",))
+    assert opened().load(file, b"x") == Checked((), ("f",)), "the new state is kept"
+    write("3", 4_000_000_000)
+    assert opened("as before").load(file, b"x") is None, "it changes just now"
+    rest.unlink()
+    assert opened("none").load(file, b"x") is None
 
 
 def test_another_bnlint_knows_nothing(warm: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

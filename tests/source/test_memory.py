@@ -10,11 +10,11 @@ def test_a_fact_is_computed_once_and_all_who_use_it_rest_on_its_paths() -> None:
 
     def base() -> str:
         computed.append("base")
-        memory.rest_on("base.py")
+        memory.rest_on("base.py", "names")
         return "b"
 
     def derived() -> str:
-        memory.rest_on("own.py")
+        memory.rest_on("own.py", "names")
         return memory.once("base", base) + "d"
 
     with memory.noting() as first:
@@ -24,19 +24,19 @@ def test_a_fact_is_computed_once_and_all_who_use_it_rest_on_its_paths() -> None:
     with memory.noting() as third:
         assert memory.once("base", base) == "b"
     assert computed == ["base"]
-    assert first.paths() == second.paths() == {"own.py", "base.py"}
-    assert third.paths() == {"base.py"}
+    assert first.all() == second.all() == {("own.py", "names"), ("base.py", "names")}
+    assert third.all() == {("base.py", "names")}
 
 
 def test_what_is_noted_outside_a_block_is_not_noted_in_it() -> None:
     memory = Memory()
     with memory.noting() as outer:
-        memory.rest_on("before.py")
+        memory.rest_on("before.py", "names")
         with memory.noting() as inner:
-            memory.rest_on("inside.py")
-        memory.rest_on("after.py")
-    assert inner.paths() == {"inside.py"}
-    assert outer.paths() == {"before.py", "after.py"}
+            memory.rest_on("inside.py", "names")
+        memory.rest_on("after.py", "names")
+    assert inner.all() == {("inside.py", "names")}
+    assert outer.all() == {("before.py", "names"), ("after.py", "names")}
 
 
 def test_what_is_forgotten_is_computed_again() -> None:
@@ -51,13 +51,13 @@ def test_a_computation_that_fails_leaves_the_notes_of_its_caller() -> None:
     memory = Memory()
 
     def fails() -> None:
-        memory.rest_on("broken.py")
+        memory.rest_on("broken.py", "names")
         raise RecursionError
 
     with memory.noting() as rests:
-        memory.rest_on("own.py")
+        memory.rest_on("own.py", "names")
         try:
             memory.once("n", fails)
         except RecursionError:
-            memory.rest_on("later.py")
-    assert rests.paths() == {"own.py", "later.py"}
+            memory.rest_on("later.py", "names")
+    assert rests.all() == {("own.py", "names"), ("later.py", "names")}
