@@ -67,7 +67,7 @@ def seen(read: Read | None, aspect: str) -> object:
 def _facts(sketch: Outline, unit: Unit) -> tuple[object, ...]:
     names = {
         name: (sketch.imports.get(name), [(each.top, each.name) for each in sketch.defining.get(name, ())])
-        for name in sorted(unit.names)
+        for name in unit.names
     }
     return unit.name, names, unit.statistic, unit.stop, unit.converts, unit.state, unit.spread, unit.layer
 

@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Sequence
 
-from bnlint.flow.graph import Kind, Mode, Origin
+from bnlint.flow.graph import FlowGraph, Kind, Mode, Origin
 from bnlint.flow.ops import RUNNING
 from bnlint.source import syntax
 from bnlint.source.assign import Assigner
@@ -25,6 +25,7 @@ from bnlint.source.values import (
     Literal,
     Name,
     Opaque,
+    Scope,
     State,
     Tensor,
     Value,
@@ -42,7 +43,20 @@ _TRAINING_NAMES = frozenset({"training", "is_training", "train_mode", "is_train"
 
 
 class Interpreter(Assigner):
-    """Runs functions. One interpreter serves one entry point and fills one graph."""
+    """Runs functions. One interpreter serves one entry point and fills one graph.
+
+    Args:
+        graph: The graph to be filled.
+        scope: The scope that the entry point is in.
+        symbol: The dotted name of the entry point.
+        programs: In which functions the flow of earlier entry points was lost, and after how many calls.
+    """
+
+    def __init__(
+        self, graph: FlowGraph, scope: Scope, symbol: str, programs: dict[syntax.Node, int] | None = None
+    ) -> None:
+        super().__init__(graph, scope, symbol)
+        self._programs = {} if programs is None else programs
 
     frames: tuple[list[tuple[Value, Mode]], ...] = ()
     yielded: tuple[Items, ...] = ()
@@ -93,8 +107,10 @@ class Interpreter(Assigner):
         """Run a function in the state of its caller; what it does to objects stays."""
         if function.node in self.active or len(self.active) >= MAX_DEPTH:
             return Opaque("?")
-        self.calls += 1
-        if self.calls > MAX_CALLS:
+        before, self.calls = self.calls, self.calls + 1
+        needed = before + max(self._programs.get(function.node, 0), 1)
+        if needed > MAX_CALLS:
+            self.calls = needed
             raise FlowLost
         variables = dict(function.closure)
         if function.bound is not None and not is_static(function.node):
@@ -118,6 +134,9 @@ class Interpreter(Assigner):
             if generated.entries or generated.each is not None:
                 return generated
             return self.merge(returned, switch=True) if returned else Literal(None)
+        except FlowLost:
+            self._programs[function.node] = max(self._programs.get(function.node, 0), self.calls - before)
+            raise
         finally:
             self.active = self.active[:-1]
             self.enter(caller)

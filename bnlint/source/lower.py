@@ -71,13 +71,14 @@ def lower(
     here = scope(tree)
     entries = list(_entries(tree.module, here, wanted))
     inherited = Inherited(function for _, function in entries)
+    programs: dict[syntax.Node, int] = {}
     for symbol, function in entries:
         owner = _owner(symbol, function.owner)
         if (known := inherited.find(function, owner, symbol)) is not None:
             yield Lowered(symbol, *known)
             continue
         graph = FlowGraph(owner)
-        interpreter = Interpreter(graph, here.homes.get(function.node, here), symbol)
+        interpreter = Interpreter(graph, here.homes.get(function.node, here), symbol, programs)
         if function.bound is not None:
             _declare(graph, tree, symbol, function.bound)
         try:

@@ -25,9 +25,9 @@ MAX_FILES = 3
 #: what needs more definitions of other files is a builder or a program, no helper of a layer
 MAX_DEFINITIONS = 25
 #: how many files are kept in memory; further ones are read again
-MAX_KEPT = 250
+MAX_KEPT = 500
 #: how many facts about names are kept in memory
-MAX_REMEMBERED = 60_000
+MAX_REMEMBERED = 150_000
 #: how often a name may be handed on from file to file
 MAX_REEXPORTS = 300
 
@@ -217,7 +217,7 @@ class Project:
                 for unit in lent.outline.of(base.name) if lent is not None else ():
                     if unit.name not in own:
                         own.add(unit.name)
-                        yield replace(unit, top=name, names=unit.names | heads | {unit.name})
+                        yield replace(unit, top=name, names=tuple(sorted({*unit.names, *heads, unit.name})))
 
     def _lineage(
         self, file: Path, sketch: Outline, name: str, hops: int, seen: frozenset[Definition] = frozenset()
@@ -266,7 +266,7 @@ class Project:
         )
 
     def _mentioned(self, file: Path, sketch: Outline, unit: Unit, leads: _Leads) -> Iterator[tuple[str, Definition]]:
-        for name in sorted(unit.names & sketch.imports.keys()):
+        for name in sorted(sketch.imports.keys() & unit.names):
             if name not in leads:
                 leads[name] = tuple((path, self.find(file, path)) for path in sketch.imports[name])
             for path, found in leads[name]:
@@ -280,7 +280,7 @@ class Project:
                 yield from self._attributes(file, star, source.file, unit)
 
     def _attributes(self, file: Path, path: str, module: Path, unit: Unit) -> Iterator[tuple[str, Definition]]:
-        for name in sorted(unit.names & self._names(module)):
+        for name in sorted(self._names(module).intersection(unit.names)):
             found = self.find(file, f"{path}.{name}" if not path.endswith(".") else f"{path}{name}")
             if found is not None and found.name:
                 yield name, found

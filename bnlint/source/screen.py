@@ -124,7 +124,9 @@ def reach(units: Iterable[Unit], outline: Outline) -> set[Unit]:
     reached, names = set(units), set[str]()
     todo = list(reached)
     while todo:
-        for name in todo.pop().names - names:
+        for name in todo.pop().names:
+            if name in names:
+                continue
             names.add(name)
             for other in outline.defining.get(name, ()):
                 if other not in reached:
@@ -135,6 +137,8 @@ def reach(units: Iterable[Unit], outline: Outline) -> set[Unit]:
 
 def reaching(targets: list[Unit], units: list[Unit], outline: Outline) -> set[Unit]:
     """Return the units that can reach one of the targets by name."""
+    if not targets:
+        return set()
     mentioning: dict[str, list[Unit]] = defaultdict(list)
     for unit in units:
         for name in unit.names:

@@ -58,13 +58,13 @@ class Words:
             yield Elsewhere(word.meaning is Meaning.STATISTIC, word.meaning is Meaning.STOP)
 
     def _mentioned(self, file: Path, sketch: Outline, unit: Unit) -> Iterator[Word]:
-        for name in sorted(unit.names & sketch.imports.keys()):
+        for name in sorted(sketch.imports.keys() & unit.names):
             for path in sketch.imports[name]:
                 word = self.imported(file, path)
                 if word is not None:
                     yield word
                 elif self._is_module(file, path):
-                    inside = (self.imported(file, _below(path, each)) for each in sorted(unit.names))
+                    inside = (self.imported(file, _below(path, each)) for each in unit.names)
                     yield from (each for each in inside if each is not None)
 
     def _is_module(self, file: Path, path: str) -> bool:

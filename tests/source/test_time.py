@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bnlint.source.check import check_source
+from bnlint.source.check import check_source, inspect_source
 
 HEAD = "import torch\nfrom torch import nn\n\n\n"
 METHOD = "    def m{0}(self, x):\n        return x - x.mean(), x.mean().detach()\n"
@@ -65,3 +65,19 @@ def test_a_long_file_is_checked() -> None:
     (finding,) = check_source(source.encode(), "a.py")
     assert finding.location is not None
     assert finding.location.line == source.count("\n")
+
+
+def program(heirs: int) -> str:
+    """A class whose methods call each other again and again, and classes that put in something of their own."""
+    step = "    def m{}(self, x):\n        return self.m{}(x) + self.m{}(x) - self.leaf(x)\n"
+    leaf = "    def leaf(self, x):\n        return x - x.mean().detach()\n"
+    steps = (step.format(i, (i + 1) % 9, (i + 2) % 9) for i in range(9))
+    own = (f"class N{i}(N):\n{leaf}" for i in range(heirs))
+    return f"{HEAD}class N(nn.Module):\n{leaf}{''.join(steps)}{''.join(own)}"
+
+
+def test_a_program_is_given_up_once_and_not_for_each_class_that_inherits_it() -> None:
+    checked = inspect_source(program(20).encode(), "a.py")
+    assert {f"N{i}.m0" for i in range(20)} < {*checked.lost}
+    assert [finding.symbol for finding in checked.findings] == ["N.leaf", *(f"N{i}.leaf" for i in range(20))]
+    assert calls(program(20)) < 5 * calls(program(1))
