@@ -20,7 +20,8 @@ from bnlint.source.fixing import fix_text
 from bnlint.source.ignores import NEVER, with_ignores
 from bnlint.source.outline import outline
 from bnlint.source.patterns import ignored
-from bnlint.source.project import MAX_KEPT, Project
+from bnlint.source.project import Project
+from bnlint.source.reads import MAX_KEPT
 from bnlint.source.text import SourceText, parsed
 from bnlint.stamp import Stamp, stamp
 from bnlint.vocabulary import Vocabulary

@@ -115,8 +115,9 @@ class Carriers:
 
     def _member(self, node: ast.Attribute, owner: int) -> int:
         held = owner | self._held[("", node.attr)] | self.lent.get(node.attr, 0) | self.returned[node.attr]
-        own = isinstance(node.value, ast.Name) and node.value.id == "self"
-        return held if own else held | _of(node.attr)  # `self.norm` is a layer
+        # `self.norm` is a layer, and `functools.reduce` takes numbers.
+        own = isinstance(node.value, ast.Name) and node.value.id in {"self", "functools"}
+        return held if own else held | _of(node.attr)
 
     def carried_by(self, node: ast.AST | None) -> int:
         """Return what an expression carries."""

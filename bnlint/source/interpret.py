@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
 
-from bnlint.flow.graph import FlowGraph, Kind, Mode, Origin
+from bnlint.flow.graph import Kind, Mode, Origin
 from bnlint.flow.ops import RUNNING
 from bnlint.source import syntax
 from bnlint.source.assign import Assigner
 from bnlint.source.gradmode import grad_switch
 from bnlint.source.names import imported
 from bnlint.source.once import runs_once
-from bnlint.source.parameters import code, is_static, parameters
+from bnlint.source.parameters import TRAINING_NAMES, is_static, may_be_tensor, parameters
 from bnlint.source.record import FlowLost
 from bnlint.source.values import (
     Branch,
@@ -25,7 +24,6 @@ from bnlint.source.values import (
     Literal,
     Name,
     Opaque,
-    Scope,
     State,
     Tensor,
     Value,
@@ -37,26 +35,10 @@ from bnlint.vocabulary import Word
 MAX_DEPTH = 12
 #: calls of them after which the flow of one function counts as lost: a program, no layer
 MAX_CALLS = 150
-#: annotations of what carries no gradient
-_ARRAYS = re.compile(r"\b(ndarray|NDArray|ArrayLike|DataFrame|Series)\b")
-_TRAINING_NAMES = frozenset({"training", "is_training", "train_mode", "is_train", "bn_training"})
 
 
 class Interpreter(Assigner):
-    """Runs functions. One interpreter serves one entry point and fills one graph.
-
-    Args:
-        graph: The graph to be filled.
-        scope: The scope that the entry point is in.
-        symbol: The dotted name of the entry point.
-        programs: In which functions the flow of earlier entry points was lost, and after how many calls.
-    """
-
-    def __init__(
-        self, graph: FlowGraph, scope: Scope, symbol: str, programs: dict[syntax.Node, int] | None = None
-    ) -> None:
-        super().__init__(graph, scope, symbol)
-        self._programs = {} if programs is None else programs
+    """Runs functions. One interpreter serves one entry point and fills one graph."""
 
     frames: tuple[list[tuple[Value, Mode]], ...] = ()
     yielded: tuple[Items, ...] = ()
@@ -80,13 +62,9 @@ class Interpreter(Assigner):
 
     def _input(self, state: State, parameter: syntax.Param) -> Value:
         name = parameter.name.value
-        if name in _TRAINING_NAMES:
+        if name in TRAINING_NAMES:
             return Condition(Mode.TRAIN, Mode.EVAL)
-        if parameter.annotation is not None and _ARRAYS.search(code(parameter.annotation.annotation)):
-            return Opaque(name)
-        if parameter.default is not None and not isinstance(parameter.default, syntax.Name):
-            return Opaque(name)
-        if isinstance(parameter.default, syntax.Name) and parameter.default.value in {"True", "False"}:
+        if not may_be_tensor(parameter):
             return Opaque(name)
         kind = Kind.BUFFER if RUNNING.match(name) else Kind.INPUT
         return Tensor(self.graph.add(kind, name, origin=Origin(self.locate(parameter.name), symbol=self.symbol)))
@@ -108,7 +86,7 @@ class Interpreter(Assigner):
         if function.node in self.active or len(self.active) >= MAX_DEPTH:
             return Opaque("?")
         before, self.calls = self.calls, self.calls + 1
-        needed = before + max(self._programs.get(function.node, 0), 1)
+        needed = before + self.programs.get(function.node, 1)
         if needed > MAX_CALLS:
             self.calls = needed
             raise FlowLost
@@ -135,7 +113,7 @@ class Interpreter(Assigner):
                 return generated
             return self.merge(returned, switch=True) if returned else Literal(None)
         except FlowLost:
-            self._programs[function.node] = max(self._programs.get(function.node, 0), self.calls - before)
+            self.programs[function.node] = max(self.programs.get(function.node, 1), self.calls - before)
             raise
         finally:
             self.active = self.active[:-1]

@@ -34,7 +34,8 @@ _OPERATIONS = STATISTICS | STOPPING | _SPREADS
 
 #: anything but what ends a name; to name the letters of all scripts takes a hundred times as long to compile
 _NAME = re.compile(r"[^\x00-@\[-^`{-\x7f][^\x00-/:-@\[-^`{-\x7f]*")
-_OPERATION = re.compile(rf"\.\s*({'|'.join(sorted(_OPERATIONS))})\b")
+#: of functools, `reduce` is none
+_OPERATION = re.compile(rf"(?<!\bfunctools)\.\s*({'|'.join(sorted(_OPERATIONS))})\b")
 #: `int` and `bool` give steps, through which no gradient is missed
 _CONVERSION = re.compile(r"float\s*\(")
 _POWER = re.compile(r"\*\*")
@@ -219,7 +220,8 @@ class _Facts:
         text = sketch.text
         # `self.norm(x)` is a layer
         found = [(m.start(), m[1]) for m in _OPERATION.finditer(text) if not text.endswith("self", 0, m.start())]
-        originals = {name: original for name, original in sketch.renamed.items() if original in _OPERATIONS}
+        numbers = {name for name, paths in sketch.imports.items() if "functools.reduce" in paths}
+        originals = {key: name for key, name in sketch.renamed.items() if name in _OPERATIONS and key not in numbers}
         if sketch.stars:
             originals |= {name: name for name in _OPERATIONS if name not in sketch.renamed}
         members: dict[str, set[str]] = defaultdict(set)
@@ -262,7 +264,8 @@ def _unit(text: str, facts: _Facts, segment: Segment, part: Method, further: fro
     head = _HEAD.search(text, start, end) if part.name else None
     body = head.end() if head is not None else start  # a method does not mention its own name, which others may have
     plain = {*_NAME.findall(text, start, head.start() if head else start), *_NAME.findall(text, body, end)}
-    operations = set(_between(*facts.operations, start, end))
+    places, found = facts.operations
+    operations = set(found[bisect_right(places, start - 1) : bisect_right(places, end)])
     operations |= {facts.originals[each] for each in plain & facts.originals.keys()}
     if bisect_right(facts.powers, end) > bisect_right(facts.powers, start - 1):
         operations.add("pow")
@@ -287,10 +290,6 @@ def _operand(text: str, end: int) -> int | None:
     while end and text[end - 1].isspace():
         end -= 1
     return end - 1 if end and (text[end - 1].isalnum() or text[end - 1] in "_)]") else None
-
-
-def _between(places: list[int], names: list[str], start: int, end: int) -> list[str]:
-    return names[bisect_right(places, start - 1) : bisect_right(places, end)]
 
 
 def _grouped(pairs: Iterable[tuple[str, Unit]]) -> dict[str, tuple[Unit, ...]]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os.path
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bnlint.source.aspects import CONTENT, EXPORTS, NAME, NAMES, STARS, THERE, UNITS, hashed, seen
-from bnlint.source.definitions import Definition, Read, read_file
-from bnlint.source.memory import Memory, Rest, Rests
+from bnlint.source.aspects import EXPORTS, NAME, NAMES, STARS, UNITS
+from bnlint.source.definitions import Definition
 from bnlint.source.modules import Module, modules
 from bnlint.source.outline import CALLED, Outline, Unit
+from bnlint.source.reads import Reads
 from bnlint.source.screen import Elsewhere, reach
-from bnlint.source.spelling import Spelling, absolute
+from bnlint.source.spelling import Spelling
 from bnlint.source.words import Words
 from bnlint.vocabulary import Vocabulary, no_words
 
@@ -24,10 +21,6 @@ from bnlint.vocabulary import Vocabulary, no_words
 MAX_FILES = 3
 #: what needs more definitions of other files is a builder or a program, no helper of a layer
 MAX_DEFINITIONS = 25
-#: how many files are kept in memory; further ones are read again
-MAX_KEPT = 500
-#: how many facts about names are kept in memory
-MAX_REMEMBERED = 150_000
 #: how often a name may be handed on from file to file
 MAX_REEXPORTS = 300
 
@@ -37,7 +30,7 @@ _Leads = dict[str, tuple[tuple[str, Definition | None], ...]]
 _Seen = set[tuple[Path, str, str]]
 
 
-class Project:
+class Project(Reads):
     """The files around those that are checked; one for each run.
 
     Args:
@@ -46,73 +39,10 @@ class Project:
     """
 
     def __init__(self, paths: Sequence[Path] = (), vocabulary: Callable[[Path], Vocabulary] = no_words) -> None:
-        self._memory = Memory()
+        super().__init__(vocabulary)
         self.words = Words(vocabulary, self.find, self.read, self._exists, self._memory.once)
         #: what findings call a file
         self.spelled: Callable[[Path], str] = Spelling(paths)
-        self._files: dict[Path, Read | None] = {}
-        self._held: dict[Path, bytes] = {}
-        self._there: dict[str, bool] = {}
-        self._rests: dict[Path, list[Rests]] = {}
-        self._digests: dict[tuple[str, str], str] = {}
-
-    # -- files
-
-    def read(self, file: Path, *aspects: str) -> Read | None:
-        """Read a file for another's sake; None if there is none, or none that can be followed.
-
-        Args:
-            file: The file, absolute.
-            aspects: What will be looked at in it; without, that may be anything.
-        """
-        for aspect in aspects or (CONTENT,):
-            self._memory.rest_on(str(file), aspect)
-        return self._read(file)
-
-    def _read(self, file: Path) -> Read | None:
-        if file in self._files:
-            self._files[file] = read = self._files.pop(file)  # the last to be asked for is the last to be given up
-            return read
-        while len(self._files) >= MAX_KEPT:
-            del self._files[next(iter(self._files))]
-        self._files[file] = read = read_file(file, self.words.vocabulary, self._held.get(file))
-        return read
-
-    def _exists(self, path: str) -> bool:
-        self._memory.rest_on(path, THERE)
-        if path not in self._there:
-            self._there[path] = os.path.exists(path)  # noqa: PTH110 (there are very many)
-        return self._there[path]
-
-    def looked_at(self, file: Path) -> Mapping[str, frozenset[str]]:
-        """Return the paths on which the findings of a checked file rest, besides itself, and which aspects of them."""
-        file = absolute(file)
-        aspects: dict[str, set[str]] = defaultdict(set)
-        for path, aspect in frozenset[Rest]().union(*(rests.all() for rests in self._rests.get(file, ()))):
-            aspects[path].add(aspect)
-        aspects.pop(str(file), None)
-        return {path: frozenset(of_path) for path, of_path in aspects.items()}
-
-    def digest(self, path: str, aspects: Collection[str]) -> str:
-        """Return a digest of aspects of a file, and of the words that hold in it.
-
-        Raises:
-            ValueError: One of them is none of the text.
-        """
-        for aspect in aspects:
-            if (path, aspect) not in self._digests:
-                self._digests[path, aspect] = hashed(repr(seen(self._read(Path(path)), aspect)))
-        digests = [self._digests[path, aspect] for aspect in sorted(aspects)]
-        there = os.path.exists(path)  # noqa: PTH110
-        return hashed(repr((there, self.words.vocabulary(Path(path)), digests)))
-
-    def hold(self, file: Path, content: bytes) -> None:
-        """Take this for the content of a file, whatever lies on the disk; forget what rests on the old one."""
-        self._held[absolute(file)] = content
-        self._files.clear()
-        self._there.clear()
-        self._digests.clear()
-        self._memory.forget()
 
     # -- names
 
@@ -316,15 +246,3 @@ class Project:
                     told.add(each)
                     yield self._elsewhere(each, hops - 1)
             yield from self.words.reached(file, sketch, unit)
-
-    # -- one checked file
-
-    @contextmanager
-    def checking(self, file: Path) -> Iterator[None]:
-        """Note which paths are looked at while a file is checked."""
-        if len(self._memory) > MAX_REMEMBERED:
-            self._there.clear()
-            self._memory.forget()
-        with self._memory.noting() as rests:
-            yield
-        self._rests.setdefault(file, []).append(rests)

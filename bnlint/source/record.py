@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bnlint.finding import SourceLocation
 from bnlint.flow.graph import FlowGraph, Kind, Mode, Node, Origin
 from bnlint.flow.ops import PARTS, Role, canonical, role
+from bnlint.source import syntax
 from bnlint.source.inherited import Asking
 from bnlint.source.values import (
     Condition,
@@ -44,15 +45,20 @@ class FlowLost(Exception):
 
 
 class Recorder(Asking):
-    """Fills the graph of one entry point."""
+    """Fills the graph of one entry point.
+
+    Args:
+        graph: The graph.
+        scope: The scope that the entry point is in.
+        symbol: The dotted name of the entry point.
+        programs: In which functions the flow of earlier entry points was lost, and how many calls they need at least.
+    """
 
     def __init__(
-        self,
-        graph: FlowGraph,
-        scope: Scope,
-        symbol: str,
+        self, graph: FlowGraph, scope: Scope, symbol: str, programs: dict[syntax.Node, int] | None = None
     ) -> None:
         super().__init__()
+        self.programs = {} if programs is None else programs
         self.graph = graph
         self.symbol = symbol
         self.enter(scope)

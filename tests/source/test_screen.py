@@ -10,9 +10,10 @@ import pytest
 from bnlint.finding import Finding
 from bnlint.pages import load_pages
 from bnlint.source import followed
-from bnlint.source.outline import Outline
-from bnlint.source.screen import Screened, may_hold_findings
-from bnlint.source.text import SourceText
+from bnlint.source.outline import Outline, outline
+from bnlint.source.screen import Screened, may_hold_findings, screen
+from bnlint.source.taint import joining
+from bnlint.source.text import SourceText, parsed
 
 PARTS = ["timm/layers", "torchvision/ops", "torch/nn/modules", "torch/distributions", "torch/ao/quantization"]
 
@@ -56,3 +57,28 @@ def test_rule_pages_with_and_without_the_screens(code: str, monkeypatch: pytest.
     monkeypatch.setattr(followed, "screen", everything)
     assert screened == [found(source, "a.py") for source in sources]
     assert any(screened) or code in {"BN002", "BN401"}  # these need no flow
+
+
+REDUCED = "{}\n\ndef f(x, shape):\n    n = {}(x, shape)\n    return x - n.detach()\n"
+
+
+@pytest.mark.parametrize(
+    ("imports", "called", "looked_at"),
+    [
+        ("import functools", "functools.reduce", False),
+        ("from functools import reduce", "reduce", False),
+        ("from functools import reduce as fold", "fold", False),
+        ("from einops import reduce", "reduce", True),
+        ("import einops", "einops.reduce", True),
+        ("import einops\nfrom functools import reduce as fold", "einops.reduce", True),
+    ],
+)
+def test_reduce_of_functools_takes_numbers(imports: str, called: str, looked_at: bool) -> None:
+    assert bool(screen(outline(REDUCED.format(imports, called))).wanted) is looked_at
+
+
+def test_what_reduce_of_functools_does_is_no_reason_to_follow_a_flow() -> None:
+    text = "import functools\n\ndef f(x, size):\n    m = x.mean(0)\n    return m * functools.reduce(max, size)\n"
+    assert joining(parsed(text), outline(text), {}) == frozenset()
+    other = text.replace("functools", "distributed")
+    assert joining(parsed(other), outline(other), {}) == {("f", "f")}
