@@ -48,6 +48,7 @@ class Memory:
         self._known: dict[Hashable, tuple[object, Rests]] = {}
         self._own: set[Rest] = set()
         self._facts: set[Rests] = set()
+        self._noted: dict[Rest, Rest] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -55,10 +56,12 @@ class Memory:
     def forget(self) -> None:
         """Forget all facts."""
         self._known.clear()
+        self._noted.clear()
 
     def rest_on(self, path: str, what: str) -> None:
         """Note that what is being computed rests on a file, and what of it."""
-        self._own.add((path, what))
+        rest = path, what
+        self._own.add(self._noted.setdefault(rest, rest))  # most are noted again and again: one copy will do
 
     def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """Compute something once, and remember what it rests on."""
