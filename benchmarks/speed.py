@@ -107,9 +107,7 @@ def describe(tree: Path) -> str:
     return f"{len(files):,} files, {lines:,} lines"
 
 
-def trees(
-    tree: Path, others: Sequence[Row], changed: Sequence[str], scratch: Path, ruff: str
-) -> tuple[list[Row], Row]:
+def trees(tree: Path, others: Sequence[Row], changed: Sequence[str], scratch: Path, ruff: str) -> tuple[list[Row], Row]:
     """Make the rows for one tree: cold, warm, and with one file changed, beside ruff and the others."""
     # A copy of another name would be no package of that name, and what imports it by its name would not rest on it.
     warm, altered = scratch / f"cache-{tree.name}", scratch / "changed" / tree.name
