@@ -277,20 +277,27 @@ def test_runs_at_the_same_time(cli: Cli) -> None:
     assert not list((cli.folder / ".bnlint_cache").glob("*.tmp"))
 
 
-def test_a_warm_run_needs_neither_libcst_nor_rich_nor_torch(warm: Cli) -> None:
+def modules_of_a_check(folder: Path) -> str:
+    """The modules that a process has imported when it has checked a folder."""
     code = (
         "import sys\nfrom bnlint.cli import main\n"
         "try: main(['check', '--output-format', 'concise'])\nexcept SystemExit: pass\n"
-        "print(sorted({'libcst', 'rich', 'torch'} & set(sys.modules)))\n"
+        "print(' '.join(sys.modules))\n"
     )
     # The entries name the folder as the test sees it, so the process must start there too.
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=warm.folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "BN101" in run.stdout
-    assert run.stdout.splitlines()[-1] == "[]"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_warm_run_needs_neither_libcst_nor_rich_nor_torch(warm: Cli) -> None:
+    said = modules_of_a_check(warm.folder)
+    assert "BN101" in said
+    assert {"libcst", "rich", "torch"}.isdisjoint(said.splitlines()[-1].split())
+
+
+def test_where_the_screen_leaves_nothing_the_flow_is_not_imported(cli: Cli) -> None:
+    cli.write("a.py", "def f(x):\n    return x + 1\n")
+    assert "bnlint.source.interpret" not in modules_of_a_check(cli.folder).split()
+    cli.write("b.py", BAD)
+    assert "bnlint.source.interpret" in modules_of_a_check(cli.folder).split()

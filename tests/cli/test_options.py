@@ -18,7 +18,7 @@ from bnlint.errors import InputError
 from bnlint.finding import Edit, Finding, Fix, Severity, SourceLocation
 from bnlint.report import FORMATS
 from bnlint.source import check as static
-from bnlint.source import files, followed
+from bnlint.source import files, flowed
 from bnlint.source.lower import Lowered
 from bnlint.source.text import SourceText
 
@@ -201,7 +201,7 @@ def test_verbose_counts_the_functions_that_were_not_followed(cli: Cli, monkeypat
     def lost(*_: object) -> list[Lowered]:
         return [Lowered("f", None)]
 
-    monkeypatch.setattr(followed, "lower", lost)
+    monkeypatch.setattr(flowed, "lower", lost)
     cli.write("a.py", BAD)
     result = cli("check", "-v")
     assert (result.code, result.out) == (0, "")
