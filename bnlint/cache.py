@@ -7,7 +7,6 @@ other, and one that cannot be read is as good as none.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlint.finding import Edit, Finding, Fix, Mark, Severity, SourceLocation
-from bnlint.source.aspects import CONTENT, THERE
+from bnlint.source.aspects import CONTENT, THERE, hashed
 from bnlint.source.checked import Checked
 from bnlint.vocabulary import Vocabulary, no_words
 
@@ -118,18 +117,18 @@ class Cache:
                 temporary.unlink(missing_ok=True)
 
     def _entry(self, path: Path) -> Path:
-        return self._folder / f"{_hashed(os.path.abspath(path).encode(errors='surrogateescape'))}.json"  # noqa: PTH100
+        return self._folder / f"{hashed(os.path.abspath(path).encode(errors='surrogateescape'))}.json"  # noqa: PTH100
 
     def _key(self, path: Path, source: bytes) -> str:
         # Findings call their file as it was named.
         named = "\0".join((self._version, str(path))).encode(errors="surrogateescape")
-        return _hashed(b"\0".join((named, self._words_in(os.path.abspath(path)), source)))  # noqa: PTH100
+        return hashed(b"\0".join((named, self._words_in(os.path.abspath(path)), source)))  # noqa: PTH100
 
     def _read(self, file: str) -> tuple[str, str]:
         """Return the state of a file, and what findings call it."""
         try:
             with open(file, "rb") as opened:  # noqa: PTH123 (there are thousands, and a Path takes as long)
-                state = _hashed(self._words_in(file) + b"\0" + opened.read())
+                state = hashed(self._words_in(file) + b"\0" + opened.read())
         except IsADirectoryError:
             state = _FOLDER
         except (OSError, ValueError):
@@ -189,10 +188,6 @@ def clean(folder: Path) -> int:
     return len(entries)
 
 
-def _hashed(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=20).hexdigest()
-
-
 def _version() -> str:
     """Name this bnlint, by its files since a checkout changes without a new version, and this Python."""
     package = Path(__file__).parent
@@ -202,7 +197,7 @@ def _version() -> str:
             if name.endswith(".py"):
                 state = (Path(folder) / name).stat()
                 states.append(f"{name}:{state.st_size}:{state.st_mtime_ns}")
-    return f"{sys.version} {_hashed(chr(10).join(sorted(states)).encode())}"
+    return f"{sys.version} {hashed(chr(10).join(sorted(states)).encode())}"
 
 
 def _finding(entry: dict[str, Any]) -> Finding:

@@ -31,9 +31,9 @@ UNITS = "units"
 TEXT = "text"
 
 
-def hashed(text: str) -> str:
-    """Return a digest of a text."""
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=10).hexdigest()
+def hashed(content: bytes) -> str:
+    """Return a digest, 40 hexadecimal digits."""
+    return hashlib.blake2b(content, digest_size=20).hexdigest()
 
 
 def seen(read: Read | None, aspect: str) -> object:

@@ -89,10 +89,10 @@ class Reads:
         """
         for aspect in aspects:
             if (path, aspect) not in self._digests:
-                self._digests[path, aspect] = hashed(repr(seen(self._read(Path(path)), aspect)))
+                self._digests[path, aspect] = _hashed(seen(self._read(Path(path)), aspect))
         digests = [self._digests[path, aspect] for aspect in sorted(aspects)]
         there = os.path.exists(path)  # noqa: PTH110
-        return hashed(repr((there, self._vocabulary(Path(path)), digests)))
+        return _hashed((there, self._vocabulary(Path(path)), digests))
 
     def hold(self, file: Path, content: bytes) -> None:
         """Take this for the content of a file, whatever lies on the disk; forget what rests on the old one."""
@@ -101,3 +101,7 @@ class Reads:
         self._there.clear()
         self._digests.clear()
         self._memory.forget()
+
+
+def _hashed(value: object) -> str:
+    return hashed(repr(value).encode(errors="surrogatepass"))
