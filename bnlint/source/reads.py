@@ -15,7 +15,7 @@ from bnlint.source.spelling import absolute
 from bnlint.vocabulary import Vocabulary
 
 #: how many files are kept in memory; further ones are read again
-MAX_KEPT = 500
+MAX_KEPT = 250
 #: how many facts about names are kept in memory
 MAX_REMEMBERED = 150_000
 

@@ -37,6 +37,14 @@ FILES = {
         ),
         60,
     ),
+    "maxima of a tensor and an object": (
+        lambda n: (
+            f"{HEAD}class N(nn.Module):\n    def forward(self, x):\n        y = x - x.mean().detach()\n"
+            + "        y = y + x.max(self)[0]\n" * n
+            + "".join(f"\n    def m{i}(self):\n        return {i}\n" for i in range(n))
+        ),
+        60,
+    ),
     "data": (lambda n: function() + "T = [\n" + "    [1, 2.5, 'a'],\n" * n + "]\n", 1_000),
 }
 
