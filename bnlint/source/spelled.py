@@ -14,7 +14,6 @@ from bnlint.source.containers import Containers
 from bnlint.source.indices import index_key
 from bnlint.source.parameters import code
 from bnlint.source.record import Joined, contents
-from bnlint.source.reductions import over
 from bnlint.source.values import Items, Literal, Opaque, State, Tensor, Value, unknown
 
 #: a kernel as large as the rest of the tensor: `x.shape[2:]`, `x.size()[-2:]`, `(x.size(2), x.size(3))`
@@ -73,8 +72,7 @@ class Spelled(Containers):
             if any(isinstance(value, Tensor) for value in others):
                 return None if canonical(name) == "median" else self._larger(state, args, kwargs, node)
             if others and not name.startswith("a"):  # values and places
-                along = over(node, len(args) + len(kwargs))
-                value = self.add(state, canonical(name), [tensor.node], where, {"over": along})
+                value = self.add(state, canonical(name), [tensor.node], where)
                 return Items({0: value, 1: self.add(state, "argmax", [tensor.node], where)})
         return None
 
